@@ -1,0 +1,1 @@
+"""The battery: one package a symptom family, one module a check."""

@@ -1,0 +1,96 @@
+"""LRS005: the learning rate does not follow the schedule that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from diag.check import Check, Finding, Skip
+from diag.examination import Examination
+from diag.vocabulary import INFO, UNDERFIT, UNSTABLE, WARNING
+
+MINIMUM_POINTS = 8
+RISE, FALL = 0.25, 0.25
+"""Shares of the peak by which the rate must have fallen and risen again to count as a restart."""
+EXPECTED = ("restart", "cycl", "plateau", "sgdr", "warm_restarts")
+"""Words in the name of a scheduler that announce rises after the peak."""
+
+
+class ScheduleJumps(Check):
+    """The learning rate rises again after it had decayed.
+
+    ## What it does
+    Counts how often the logged rate falls by a quarter of its peak and rises by a quarter again, and compares with
+    the name of the scheduler.
+
+    ## Why is this bad?
+    A cycle that nobody asked for (a period counted in epochs instead of steps, a scheduler stepped twice) undoes what
+    annealing gained and ends the run at an arbitrary rate.
+
+    ## When it stays silent
+    When the scheduler is one with restarts; when the run was resumed (LOG001); a single restart of unknown origin is
+    a remark.
+
+    ## What to do
+    Set the decay length to the planned optimizer steps and step the scheduler once an optimizer step.
+
+    ## References
+    Guide rows S3-014, S3-015, S3-057.
+    """
+
+    code = "LRS005"
+    name = "schedule-jumps"
+    severity = WARNING
+    needs = ("lr",)
+    rules = ("S3-015", "S3-057")
+
+    def examine(self, examination: Examination) -> Iterator[Finding]:
+        """At most one finding."""
+        curve = examination.require("lr", MINIMUM_POINTS)
+        peak = float(curve.value.max())
+        if peak <= 0:
+            raise Skip("the learning rate is zero; see LRS003")
+        turns = restarts(curve.value / peak)
+        if not turns:
+            return
+        name = str(examination.hyperparameter("lr_scheduler") or "").lower()
+        entry = examination.run.hyperparameters.get("lr_scheduler")
+        declared = bool(name) and entry is not None and entry.kind != "inferred"
+        if any(word in name for word in EXPECTED):
+            return
+        resumed = bool(examination.run.overlaps)
+        wrong = (declared or len(turns) >= 2) and not resumed
+        yield self.finding(
+            f"The learning rate falls and rises again {len(turns)} time{'s' if len(turns) > 1 else ''}"
+            + (f" although the scheduler is {name}." if declared else "."),
+            severity=WARNING if wrong else INFO,
+            metric="lr",
+            step_start=int(curve.step[turns[0]]),
+            step_end=int(curve.step[-1]),
+            evidence={"bug": "cycles", "restarts": len(turns), "scheduler": name},
+            causes={"schedule_bug": 4.0, "lr_too_high": 0.8} if wrong else {},
+            verdicts={UNSTABLE: 3.0, UNDERFIT: 1.5} if wrong else {},
+        )
+
+
+def restarts(relative: np.ndarray) -> list[int]:
+    """Indices where the rate turns upward after a fall, by a quarter of the peak each way."""
+    turns: list[int] = []
+    high = low = float(relative[0])
+    low_at, falling = 0, False
+    seen_peak = False
+    for i, value in enumerate(relative.tolist()):
+        if not falling:
+            high = max(high, value)
+            if high >= 0.99:
+                seen_peak = True
+            if high - value >= FALL:
+                falling, low, low_at = True, value, i
+        else:
+            if value < low:
+                low, low_at = value, i
+            elif value - low >= RISE:
+                turns.append(low_at)
+                falling, high = False, value
+    return turns if seen_peak else []

@@ -1,0 +1,72 @@
+"""OVF002: the evaluation loss stopped improving while the training loss kept falling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from diag import stats
+from diag.check import Check, Finding, percent
+from diag.checks.overfitting._gap import gap
+from diag.checks.overfitting.ovf001_overfit_gap import PROBLEM
+from diag.examination import Examination
+from diag.vocabulary import INFO
+
+MINIMUM_EVALS = 6
+TAIL_SHARE = 0.3
+"""Share of the run without a better evaluation that makes an onset."""
+TRAIN_FALL = math.log(1.03)
+"""The training loss must have fallen by 3% meanwhile."""
+
+
+class OverfitOnset(Check):
+    """The evaluation loss is flat or slightly up while the training loss keeps falling.
+
+    ## What it does
+    Looks for a best evaluation before the last 30% of the run, less than 5% of rise since, and a training loss that
+    fell by 3% or more in the meantime.
+
+    ## Why is this bad?
+    It is not yet harm, but the steps after the flat point bought nothing.
+
+    ## When it stays silent
+    When the rise is a problem already (OVF001), or when the training loss is flat as well (converged).
+
+    ## What to do
+    Stop at the flat point and use that checkpoint; one epoch less next time.
+
+    ## References
+    Guide row S1-074; fix F12.
+    """
+
+    code = "OVF002"
+    name = "overfit-onset"
+    severity = INFO
+    needs = ("eval/loss", "train/loss")
+    rules = ("S1-074",)
+
+    def examine(self, examination: Examination) -> Iterator[Finding]:
+        """At most one finding, for the first evaluation loss."""
+        train = examination.require_train(10)
+        series = examination.require_evals(MINIMUM_EVALS)[0]
+        measured = gap(series, train)
+        if series.progress[measured.best] > 1 - TAIL_SHARE or math.expm1(measured.rise) > PROBLEM or measured.rise < -measured.noise:
+            return
+        since = train.y[train.step >= float(series.curve.step[measured.best])]
+        if since.size < 6:
+            return
+        blocks = stats.block_means(np.arange(since.size, dtype=np.float64), since, 8)
+        if stats.falling_p_value(blocks.y) > 0.05 or float(blocks.y[0] - blocks.y[-1]) < TRAIN_FALL:
+            return
+        step = int(series.curve.step[measured.best])
+        yield self.finding(
+            f"{series.name} has not improved since step {step} while the training loss fell another "
+            f"{percent(float(blocks.y[-1] - blocks.y[0]))}.",
+            metric=series.name,
+            step_start=step,
+            step_end=int(series.curve.step[-1]),
+            evidence={"best_step": step, "train_fall": round(float(blocks.y[0] - blocks.y[-1]), 4)},
+            causes={"too_many_epochs": 0.5},
+        )

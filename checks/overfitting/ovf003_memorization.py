@@ -1,0 +1,66 @@
+"""OVF003: the training loss has gone where only memorized text goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from diag.check import Check, Finding, Skip
+from diag.examination import Examination
+from diag.vocabulary import INFO
+
+LOW_LOSS = 0.3
+"""Training loss, nats a token, that can coexist with garbage output (S3-188)."""
+FACTOR = 3.0
+"""Evaluation loss over training loss that shows memorization."""
+
+
+class Memorization(Check):
+    """The training loss is so low that the model recites its training data.
+
+    ## What it does
+    Notes a final training loss below 0.3 nats a token in the fine-tuning of a language model, or one that is less
+    than a third of the evaluation loss.
+
+    ## Why is this bad?
+    The training loss measures memorization, the evaluation loss generalization; a model may look finished and
+    produce garbage.
+
+    ## When it stays silent
+    For anything that is not known to be the fine-tuning of a language model, unless the evaluation loss is three
+    times as large.
+
+    ## What to do
+    Judge by held-out data and by generated samples; use an earlier checkpoint.
+
+    ## References
+    Guide rows S3-012, S3-188, S3-189; fix F20.
+    """
+
+    code = "OVF003"
+    name = "memorization"
+    severity = INFO
+    needs = ("train/loss",)
+    rules = ("S3-012", "S3-188")
+
+    def examine(self, examination: Examination) -> Iterator[Finding]:
+        """At most one finding."""
+        train = examination.require_train(5)
+        end = float(np.median(train.curve.value[-max(3, len(train) // 10) :]))
+        held_out = float(examination.evals[0].curve.value[-1]) if examination.evals else None
+        recites = held_out is not None and 0 < FACTOR * end < held_out
+        if not recites and not examination.is_fine_tuning:
+            raise Skip("not known to be the fine-tuning of a language model")
+        if not recites and not 0 < end < LOW_LOSS:
+            return
+        yield self.finding(
+            f"The training loss ends at {end:.3g}"
+            + (f", the evaluation loss at {held_out:.3g}: " if held_out is not None else " and nothing was evaluated: ")
+            + "judge by held-out data, not by this number.",
+            metric="train/loss",
+            step_start=int(train.curve.step[0]),
+            step_end=int(train.curve.step[-1]),
+            evidence={"train_loss": round(end, 6), "eval_loss": None if held_out is None else round(held_out, 6)},
+            causes={"too_many_epochs": 0.4} if recites else {},
+        )

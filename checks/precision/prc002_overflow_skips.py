@@ -1,0 +1,121 @@
+"""PRC002: steps skipped because gradients overflowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from diag.check import Check, Finding, Skip
+from diag.examination import Examination
+from diag.run import Run
+from diag.vocabulary import INFO, WARNING
+
+MINIMUM_STEPS = 50
+"""Steps below which a share of skipped ones says nothing: the scaler is still looking for its level."""
+FIRST_STEPS = 20
+"""Steps at the start whose overflows are the scaler's initial descent."""
+SKIP_SHARE = 0.05
+"""Share of skipped steps that costs something (fp16 collapse)."""
+NONFINITE_SHARE = 0.01
+"""Share of non-finite gradient norms above which it is no scaler at work (below 1% of steps: a remark)."""
+PER_INTERVAL = ("number of skipped iterations", "number of nan iterations")
+"""Native counters that start again with every line (Megatron-LM)."""
+CUMULATIVE = ("skipped_steps", "skipped-train-steps")
+
+
+class Skipped(NamedTuple):
+    """Steps that overflowed: how many, of how many, and from what it is known."""
+
+    number: int
+    of: int
+    limit: float
+    source: str
+
+
+class OverflowSkips(Check):
+    """Updates were skipped because the gradients were not finite.
+
+    ## What it does
+    Counts overflow lines of the console, the trainer's own counters of skipped steps, and non-finite gradient norms
+    next to a finite loss, after the first 20 steps.
+
+    ## Why is this bad?
+    A skipped step is lost work, and skips come in numbers when fp16 is about to fail.
+
+    ## When it stays silent
+    A few skips are how a loss scaler finds its level: below 5% of the steps (1% of logged gradient norms) it is a remark.
+
+    ## What to do
+    Train in bf16; or clip gradients at 1.0 and keep the gradient accumulation below 16.
+
+    ## References
+    Guide rows S3-168, S3-170; fix F18.
+    """
+
+    code = "PRC002"
+    name = "overflow-skips"
+    severity = WARNING
+    rules = ("S3-168", "S3-170")
+    reward_logs = True
+
+    def examine(self, examination: Examination) -> Iterator[Finding]:
+        """At most one finding, from the most telling source."""
+        run = examination.run
+        known = [entry for entry in (from_counters(run), from_events(run), from_norms(run)) if entry is not None]
+        if not known:
+            raise Skip("neither overflow lines, nor counters of skipped steps, nor gradient norms were logged")
+        entry = max(known, key=lambda skipped: skipped.number / max(skipped.of, 1))
+        if entry.number == 0:
+            return
+        share = entry.number / max(entry.of, 1)
+        precision = examination.hyperparameter("precision")
+        serious = share > entry.limit and entry.of >= MINIMUM_STEPS
+        yield self.finding(
+            f"{entry.number} of {entry.of} {entry.source}" + (": gradients overflowed." if precision in (None, "fp16") else "."),
+            severity=WARNING if serious else INFO,
+            metric="grad_norm" if "norm" in entry.source else "",
+            evidence={"count": entry.number, "of": entry.of, "share": round(share, 5)},
+            causes={"precision_overflow": 2.5 if precision in (None, "fp16") else 0.5} if serious else {},
+        )
+
+
+def from_counters(run: Run) -> Skipped | None:
+    """Counters of skipped steps that the trainer logged."""
+    for name in PER_INTERVAL:
+        if (curve := run.curve(name)) is not None and len(curve):
+            late = curve.value[curve.step > FIRST_STEPS]
+            return Skipped(int(np.nansum(late)), run.steps, SKIP_SHARE, "steps were skipped")
+    for name in CUMULATIVE:
+        if (curve := run.curve(name)) is not None and len(curve):
+            early = curve.value[curve.step <= FIRST_STEPS]
+            count = float(np.nanmax(curve.value)) - (float(np.nanmax(early)) if early.size else 0.0)
+            return Skipped(int(count), run.steps, SKIP_SHARE, "steps were skipped")
+    return None
+
+
+def from_events(run: Run) -> Skipped | None:
+    """Overflow lines of the console."""
+    events = [event for event in run.events if event.kind == "loss_scale_overflow"]
+    if not events:
+        return None
+    return Skipped(
+        min(sum(event.count for event in events if event.step > FIRST_STEPS or event.step < 0), run.steps),
+        run.steps,
+        SKIP_SHARE,
+        "steps were skipped",
+    )
+
+
+def from_norms(run: Run) -> Skipped | None:
+    """Non-finite gradient norms where the loss of that step is finite."""
+    norm, loss = run.curve("grad_norm"), run.curve("train/loss")
+    if norm is None or not len(norm):
+        return None
+    bad = ~np.isfinite(norm.value) & (norm.step > FIRST_STEPS)
+    if loss is not None:
+        lost = loss.step[~np.isfinite(loss.value)]
+        if lost.size:
+            bad &= norm.step < lost[0]
+    return Skipped(int(bad.sum()), len(norm), NONFINITE_SHARE, "logged gradient norms are not finite")

@@ -1,0 +1,150 @@
+"""UND002: the loss never moved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from diag.check import Check, Finding, Skip
+from diag.examination import Examination
+from diag.vocabulary import ERROR, PLATEAU, UNDERFIT
+
+MINIMUM_POINTS = 6
+MOVED = 0.03
+"""Relative drop from the first losses below which the run has not learned anything (peers: 2 to 5%)."""
+MOVED_AT_MOST = 0.10
+"""Noise may excuse a larger drop, but nobody calls a loss that fell by more than 10% unmoved."""
+LATE_START = 0.05
+"""A first loss after this share of the run may have missed the whole fall."""
+PLAIN_REASON = 3.0
+"""Weight of a reason that stands in the configuration or the log."""
+CHANCE = (2, 5, 10, 20, 100, 1000, 32000, 50257, 50304, 100277, 128256, 151936)
+"""Numbers of classes and vocabulary sizes whose logarithm is the loss of a guess."""
+CHANCE_WIDTH = 0.02
+"""Relative distance from the loss of a guess."""
+ROSE = math.log(1.25)
+"""A loss that ends this far above its start has moved, upward."""
+TINY_LR = 1e-8
+"""Learning rates below this move no weight of a float32 model by as much as one rounding in a short run."""
+UNCHANGED = 5e-3
+"""Range of the evaluation loss, relative, that means the weights did not change."""
+SATURATING = ("sigmoid", "tanh")
+DEEP = 5
+"""Layers from which on a saturating activation starves the first ones of gradient."""
+TIGHT_RATIO = 5.0
+"""Gradient norm over clipping threshold from which on clipping rather than the learning rate sets the step."""
+HUGE_DECAY = 0.3
+MEDIAN_VARIANCE = math.pi / 2
+"""Variance of the median of n normal values times n."""
+
+
+class NoProgress(Check):
+    """The training loss is as high at the end as at the start.
+
+    ## What it does
+    Compares the first losses with the best later block. Fires when the drop is below 3% (and the evaluation loss did
+    not move either), and then looks at what the log and the configuration say about the reason: a rate of (nearly)
+    zero, a clipping threshold far below the gradient norm, a deep net of saturating units, a huge weight decay, a rate
+    so high that the net collapsed at once.
+
+    ## Why is this bad?
+    Nothing was trained.
+
+    ## When it stays silent
+    When the first loss was logged late, after most of the early fall, the drop cannot be seen; without a
+    point in the first 5% of the run the check asks for the loss of a guess (ln 10 for ten classes) or a plain reason.
+
+    ## What to do
+    Check which parameters require gradients and whether labels are masked; then raise the learning rate five-fold.
+
+    ## References
+    Guide rows S1-059, S1-076, S1-198, S3-034; fix F06.
+    """
+
+    code = "UND002"
+    name = "no-progress"
+    severity = ERROR
+    needs = ("train/loss",)
+    rules = ("S1-059", "S1-076", "S3-034")
+
+    def examine(self, examination: Examination) -> Iterator[Finding]:
+        """At most one finding."""
+        train = examination.require_train(MINIMUM_POINTS)
+        if examination.has_nonfinite_loss:
+            raise Skip("the loss is not finite")
+        if float(train.step[0]) > 0.1 * examination.total_steps:
+            raise Skip("the first loss was logged after a tenth of the run")
+        if float(np.ptp(train.curve.value)) == 0 or float(train.curve.value.min()) <= 0:
+            raise Skip("the loss is constant or not positive; see LOG003 and LOG004")
+        start = float(np.median(train.y[: max(1, min(3, len(train) // 8))]))
+        blocks = [float(np.median(block)) for block in np.array_split(train.y[1:], min(8, len(train) // 3))]
+        drop = start - min(blocks[len(blocks) // 3 :] or blocks)
+        error = 0.0 if math.isnan(train.sigma) else train.sigma * math.sqrt(MEDIAN_VARIANCE * (len(blocks) / len(train) + 1 / 3))
+        evals = [one for one in examination.evals if len(one) >= 3]
+        eval_drop = max((float(one.y[0] - one.y.min()) for one in evals), default=0.0)
+        eval_noise = max((one.sigma for one in evals if not math.isnan(one.sigma)), default=0.0)
+        if drop > max(MOVED, min(2.5 * error, MOVED_AT_MOST)) or eval_drop > max(MOVED, min(3 * eval_noise, MOVED_AT_MOST)):
+            return
+        if train.sigma > 0.3 and not evals:
+            raise Skip("the loss is too noisy to tell")
+        if train.level(0.8, 1.0) - start > ROSE:
+            raise Skip("the loss rose; see DIV002")
+        causes = self.reasons(examination, [one.curve.value for one in evals])
+        late = float(train.step[0]) > LATE_START * examination.total_steps
+        if late and not at_chance(float(np.exp(train.level(0.5, 1.0)))) and max(causes.values()) < PLAIN_REASON:
+            raise Skip("the first loss was logged after 5% of the run, and nothing says why the loss should not have fallen before")
+        yield self.finding(
+            f"The training loss did not move: {float(np.exp(start)):.4g} at the start, {float(np.exp(blocks[-1])):.4g} at the end.",
+            metric="train/loss",
+            step_start=int(train.curve.step[0]),
+            step_end=int(train.curve.step[-1]),
+            evidence={"relative_drop": round(drop, 4), "eval_drop": round(eval_drop, 4) if evals else None},
+            causes=causes,
+            verdicts={PLATEAU: 5.0, UNDERFIT: 2.5},
+        )
+
+    @staticmethod
+    def reasons(examination: Examination, evals: list[np.ndarray]) -> dict[str, float]:
+        """Weights of evidence for the causes of a flat loss."""
+        rate, clip, decay = examination.learning_rate, examination.number("max_grad_norm"), examination.number("weight_decay")
+        norm = examination.run.curve("grad_norm")
+        median_norm = float(np.median(norm.finite().value)) if norm is not None and len(norm.finite()) else None
+        unchanged = bool(evals) and all(float(np.ptp(value)) <= UNCHANGED * abs(float(np.mean(value))) / 5 for value in evals)
+        causes = {"frozen_parameters": 1.5, "lr_too_low": 1.2, "vanishing_gradients": 0.8, "lr_too_high": 0.5}
+        if rate is not None and rate < TINY_LR:
+            causes.update(frozen_parameters=3.0, lr_too_low=2.8)
+        elif unchanged:
+            causes.update(frozen_parameters=3.0, lr_too_low=1.8, lr_too_high=-2.0)
+        elif evals:
+            causes["frozen_parameters"] = 0.5  # something changes the weights
+        if median_norm is not None and median_norm == 0:
+            causes.update(frozen_parameters=3.5)
+        if clip and ((median_norm is not None and median_norm > TIGHT_RATIO * clip) or (median_norm is None and clip <= 0.05)):
+            causes.update(gradient_clipping_too_tight=3.5, lr_too_high=-1.0)
+        if decay is not None and decay >= HUGE_DECAY:
+            causes.update(weight_decay_too_high=3.5)
+        if saturating_depth(examination) >= DEEP:
+            causes.update(vanishing_gradients=3.5, lr_too_high=-1.0)
+        return causes
+
+
+def at_chance(loss: float) -> bool:
+    """Whether a loss (nats) is that of guessing among a usual number of classes."""
+    return any(abs(loss - math.log(classes)) < CHANCE_WIDTH * math.log(classes) for classes in CHANCE)
+
+
+def saturating_depth(examination: Examination) -> int:
+    """Number of layers if the configuration names a saturating activation, else 0."""
+    saturates, layers = False, 0
+    for key, entry in examination.run.config.items():
+        leaf = key.rsplit(".", 1)[-1].lower()
+        if leaf in ("activation", "act", "nonlinearity", "activation_function", "hidden_act"):
+            saturates = str(entry.value).lower() in SATURATING
+        elif leaf in ("layers", "num_layers", "n_layers", "depth", "num_hidden_layers"):
+            try:
+                layers = int(float(entry.value))
+            except (TypeError, ValueError):
+                continue
+    return layers if saturates else 0

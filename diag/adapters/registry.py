@@ -1,0 +1,108 @@
+"""The adapters that are installed, found through the ``diag.adapters`` entry point group.
+
+Importing every adapter would take longer than judging a small log, so a built-in one is imported only where a name
+suggests that it is needed; a stranger's always.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache, lru_cache
+from importlib.metadata import EntryPoint
+from typing import Final, NamedTuple
+
+from diag import plugins
+from diag.adapters import Adapter
+from diag.errors import UsageError
+
+GROUP: Final = "diag.adapters"
+
+_NAMES: Final = {
+    "trainer_state": re.compile(r".*\.json|checkpoint-\d+", re.IGNORECASE),
+    "wandb": re.compile(r".*\.wandb|wandb-summary\.json|(offline-)?run-\d{8}_\d{6}-.*"),
+    "mlflow": re.compile(r"meta\.yaml|.*\.(db|sqlite3?)", re.IGNORECASE),
+    "csv": re.compile(r".*\.(csv|tsv|txt|log)", re.IGNORECASE),
+    "jsonl": re.compile(r".*\.(jsonl|ndjson|txt|log)", re.IGNORECASE),
+    "tensorboard": re.compile(r".*tfevents.*|train(ing)?|valid(ation)?|val|eval(uation)?|test|dev", re.IGNORECASE),
+    "json_history": re.compile(r"(?!trainer_state|.*config|.*args).*\.json", re.IGNORECASE),
+    "console": re.compile(r".*\.(log|out|txt|err|stdout|stderr|[oe]\d+)|stdout|stderr|log|output|console", re.IGNORECASE),
+}
+"""Names of files and folders that a built-in adapter's ``find`` looks at."""
+
+
+class Registry(NamedTuple):
+    """Adapters by name, most faithful first, and the names of those that failed to import, with the reason."""
+
+    adapters: dict[str, Adapter]
+    broken: dict[str, str]
+
+
+def registry(names: Iterable[str] | None = None) -> Registry:
+    """Import and return every registered adapter, or those named; one that fails does not break the others.
+
+    Raises:
+        UsageError: none is registered, as in a source tree that was never installed.
+    """
+    adapters: dict[str, Adapter] = {}
+    broken: dict[str, str] = {}
+    for name in _points() if names is None else names:
+        loaded = _imported(name)
+        if isinstance(loaded, str):
+            broken[name] = loaded
+        else:
+            adapters[name] = loaded
+    ordered = sorted(adapters.items(), key=lambda item: (-item[1].fidelity, item[0]))
+    return Registry(dict(ordered), broken)
+
+
+def wanted(names: Iterable[str]) -> Registry:
+    """The adapters that may have something to find where files and folders of these names lie.
+
+    Raises:
+        UsageError: no adapter is registered.
+    """
+    present = list(names)
+    return registry(
+        name for name in _points() if (pattern := _NAMES.get(name)) is None or any(pattern.fullmatch(entry) for entry in present)
+    )
+
+
+def get(name: str) -> Adapter:
+    """The adapter of that name.
+
+    Raises:
+        UsageError: there is none, or it cannot be imported.
+    """
+    points = _points()
+    if name not in points:
+        raise UsageError(f"no adapter is called {name}; there are {', '.join(sorted(points))}")
+    loaded = _imported(name)
+    if isinstance(loaded, str):
+        raise UsageError(f"adapter {name} cannot be imported ({loaded})")
+    return loaded
+
+
+@lru_cache(maxsize=1)
+def _points() -> dict[str, EntryPoint]:
+    points = plugins.points(GROUP)
+    if not points:
+        raise UsageError("no adapters are registered; install the package (pip install -e .)")
+    return points
+
+
+@cache
+def _imported(name: str) -> Adapter | str:
+    """The adapter, or why it cannot be imported."""
+    try:
+        adapter: Adapter = _points()[name].load()
+    except Exception as error:  # a stranger's adapter may fail in any way
+        return f"{type(error).__name__}: {error}"
+    return adapter
+
+
+def forget() -> None:
+    """Look the adapters up anew, after packages were installed or removed."""
+    plugins.forget()
+    _points.cache_clear()
+    _imported.cache_clear()

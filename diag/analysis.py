@@ -1,0 +1,313 @@
+"""The whole line in one call: paths to runs, findings, a diagnosis, a prescription, a report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from diag.errors import DiagError, UsageError
+from diag.result import Problem, Report, RunReport, sort_findings
+from diag.run import Hyperparameter, Run
+from diag.vocabulary import INCONCLUSIVE, METHODS
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
+    from diag import loading
+
+T = TypeVar("T")
+Progress = Callable[[int, int, str], None]
+"""Called after each file read and each run judged: how many are done, how many are known, and which one it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user decided about an analysis; travels to worker processes."""
+
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    context: tuple[tuple[str, Any], ...] = ()
+    dialect: str | None = None
+    profile: str = "balanced"
+
+
+def analyze(
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    adapter: str | None = None,
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    method: str | None = None,
+    model_parameters: float | None = None,
+    dataset_size: int | None = None,
+    dialect: str | None = None,
+    profile: str = "balanced",
+    tracking_uri: str | None = None,
+    jobs: int = 1,
+    on_progress: Progress | None = None,
+) -> Report:
+    """Say what went wrong in training runs, why, and what to change.
+
+    Args:
+        path: a log file, the folder of a run, a folder of many runs, a URI, or a list of these.
+        adapter: read only with this adapter.
+        select: codes of checks, or their beginnings, to run; all if empty.
+        ignore: codes of checks, or their beginnings, to leave out; where both match, the longer wins.
+        method: how the model was trained, one of ``diag.vocabulary.METHODS``; overrides what the logs say.
+        model_parameters: parameters of the model.
+        dataset_size: training samples.
+        dialect: framework to write the changes for; by default the one that the run's config is written in.
+        profile: how boldly to change things: ``conservative``, ``balanced``, ``aggressive``, or the name of one guide
+            (``diag.guides.SOURCES``).
+        tracking_uri: MLflow server or store to read from.
+        jobs: runs to analyze at a time, in processes of their own if more than 1.
+        on_progress: called after each file read and each run judged.
+
+    Returns:
+        A Report; runs are in the order of the paths, then of their names. What could not be read is among its problems.
+
+    Raises:
+        UsageError: an argument is wrong.
+        InputError: one path was given and nothing there could be read; with several it becomes a problem of the report.
+        NothingToJudgeError: one path was given and there is no run.
+    """
+    paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
+    if not paths:
+        raise UsageError("no path was given")
+    if jobs < 1:
+        raise UsageError(f"jobs is {jobs}; it must be at least 1")
+    settings = Settings(
+        select=_checked_codes(select),
+        ignore=_checked_codes(ignore),
+        context=_context(method, model_parameters, dataset_size),
+        dialect=_checked_dialect(dialect),
+        profile=_checked_profile(profile),
+    )
+    with _Workers(jobs) as workers:
+        runs, problems = _load(paths, adapter, tracking_uri, workers, progress := _Counter(on_progress))
+        judged: list[RunReport] = []
+        progress.expect(len(runs))
+        for run, (report, crashes) in zip(runs, workers.map(partial(judge, settings=settings), runs), strict=True):
+            judged.append(report)
+            problems += crashes
+            progress.step(run.id)
+    return Report(tuple(judged), tuple(sorted(dict.fromkeys(problems), key=lambda p: (p.path, p.kind, p.message))))
+
+
+def _load(
+    paths: Sequence[str | os.PathLike[str]], adapter: str | None, tracking_uri: str | None, workers: _Workers, progress: _Counter
+) -> tuple[list[Run], list[Problem]]:
+    """The runs at every path, with unique ids, and what could not be read.
+
+    Raises:
+        DiagError: there is one path, and nothing could be read there.
+    """
+    from diag.loading import attempt, discover, settle
+
+    runs: list[Run] = []
+    problems: list[Problem] = []
+    for entry in paths:
+        unread: list[loading.Problem] = []
+        others: list[loading.Problem] = []
+        try:
+            sources = discover(entry, adapter=adapter, tracking_uri=tracking_uri, on_problem=unread.append)
+            progress.expect(len(sources))
+            readings = []
+            for source, reading in zip(sources, workers.map(attempt, sources), strict=True):
+                readings.append(reading)
+                progress.step(source.uri or source.root.name)
+            named = len(sources) == 1 and (bool(sources[0].uri) or Path(entry).is_file())
+            runs += settle(readings, entry, problems=unread, on_problem=others.append)
+            problems += [_problem(problem, named) for problem in others]
+        except DiagError as error:
+            if len(paths) == 1 or isinstance(error, UsageError):
+                raise
+            problems.append(Problem("input", os.fspath(entry), _without(os.fspath(entry), str(error))))
+    seen: dict[str, int] = {}
+    for run in runs:
+        seen[run.id] = seen.get(run.id, 0) + 1
+        if seen[run.id] > 1:
+            run.id = f"{run.id}#{seen[run.id]}"
+    return runs, problems
+
+
+def _problem(problem: loading.Problem, named: bool) -> Problem:
+    return Problem("crash" if problem.crashed else "input", problem.path, _without(problem.path, problem.message), named)
+
+
+def _without(path: str, message: str) -> str:
+    """The message on one line, without the path it may begin with."""
+    return " ".join(message.removeprefix(f"{path}: ").split())
+
+
+class _Counter:
+    """Counts what is done of what is expected, and tells the caller."""
+
+    def __init__(self, report: Progress | None) -> None:
+        self._report = report
+        self._done = 0
+        self._total = 0
+
+    def expect(self, count: int) -> None:
+        self._total += count
+
+    def step(self, name: str) -> None:
+        self._done += 1
+        if self._report is not None:
+            self._report(self._done, self._total, name)
+
+
+class _Workers:
+    """Maps a function over items in order: in this process, or in ``jobs`` worker processes."""
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> _Workers:
+        return self
+
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        """Results in the order of the items."""
+        if self._jobs == 1 or len(items) < 2:
+            return map(function, items)
+        if self._pool is None:
+            from concurrent.futures import ProcessPoolExecutor
+            from multiprocessing import get_context
+
+            # spawn: a forked child of a process with threads (a progress bar, a notebook) can deadlock
+            self._pool = ProcessPoolExecutor(self._jobs, mp_context=get_context("spawn"), initializer=_start_worker)
+        return self._pool.map(function, items)
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=error[0] is None, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Let an interrupt end a worker at once and quietly; the parent reports it."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Problem]]:
+    """Examine, diagnose and prescribe for one run that was read already.
+
+    A crash of one part is a bug; it becomes a problem, and the other parts still say what they can.
+    """
+    from diag.battery import examine
+    from diag.diagnosis import Diagnosis, diagnose
+    from diag.dialects import render
+    from diag.prescription import Fix, best_checkpoint, prescribe
+
+    for name, value in settings.context:
+        run.hyperparameters[name] = Hyperparameter(value, "user")
+    if settings.dialect is not None:
+        run.dialect = settings.dialect
+    problems: list[Problem] = []
+
+    def guarded(what: str, call: Callable[[], T], otherwise: T) -> T:
+        try:
+            return call()
+        except Exception as error:
+            if wants_traceback():
+                raise
+            problems.append(_crash(run, what, f"{type(error).__name__}: {error}"))
+            return otherwise
+
+    findings, skipped, crashes = examine(run, settings.select, settings.ignore)
+    problems += [_crash(run, f"check {crash.code}", crash.error) for crash in crashes]
+    diagnosis = guarded("the diagnosis", lambda: diagnose(run, findings), Diagnosis(INCONCLUSIVE, 0.0))
+    no_fixes: tuple[Fix, ...] = ()
+    fixes = guarded("the prescription", lambda: tuple(prescribe(run, diagnosis, findings, profile=settings.profile)), no_fixes)
+    overrides = guarded(f"dialect {run.dialect}", lambda: render(run.dialect, run, fixes) if fixes else None, None)
+    report = RunReport(
+        run=run,
+        findings=sort_findings(findings),
+        skipped=tuple(sorted((skip.code, skip.reason) for skip in skipped)),
+        diagnosis=diagnosis,
+        best_checkpoint=best_checkpoint(run),
+        fixes=fixes,
+        overrides=overrides,
+    )
+    return report, problems
+
+
+def _crash(run: Run, what: str, error: str) -> Problem:
+    return Problem("crash", run.path, " ".join(f"{what} crashed: {error}".split()))
+
+
+def wants_traceback() -> bool:
+    """Whether the user asked for tracebacks: ``DIAG_DEBUG`` is set (the command line's ``--debug`` sets it)."""
+    return os.environ.get("DIAG_DEBUG", "") not in ("", "0")
+
+
+def _checked_codes(prefixes: Iterable[str]) -> tuple[str, ...]:
+    """The prefixes in upper case.
+
+    Raises:
+        UsageError: no check's code begins with one of them.
+    """
+    wanted = (prefixes,) if isinstance(prefixes, str) else tuple(prefixes)
+    cleaned = tuple(prefix.strip().upper() for prefix in wanted)
+    if not cleaned:
+        return ()
+    from diag.battery import checks
+
+    codes = [check.code for check in checks()]
+    for prefix in cleaned:
+        if not prefix or not any(code.startswith(prefix) for code in codes):
+            raise UsageError(f"no check has a code that begins with {prefix!r}{_nearest(prefix, {*codes, *(code[:3] for code in codes)})}")
+    return cleaned
+
+
+def _checked_dialect(name: str | None) -> str | None:
+    if name is None:
+        return None
+    from diag import plugins
+    from diag.dialects.table import signatures
+
+    return _choice("dialect", name, sorted({*plugins.points("diag.dialects"), *(dialect for dialect, _, _ in signatures())}))
+
+
+def _checked_profile(name: str) -> str:
+    from diag.guides import PROFILES, SOURCES
+
+    return _choice("profile", name, (*PROFILES, *SOURCES))
+
+
+def _choice(what: str, value: str, known: Sequence[str]) -> str:
+    if value not in known:
+        raise UsageError(f"{what} is {value!r}; it must be one of {', '.join(known)}{_nearest(value, known)}")
+    return value
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    match = get_close_matches(word, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def _context(method: str | None, model_parameters: float | None, dataset_size: int | None) -> tuple[tuple[str, Any], ...]:
+    """What the user says about the run, as pairs of hyperparameter and value.
+
+    Raises:
+        UsageError: a value is impossible.
+    """
+    if method is not None:
+        _choice("method", method, METHODS)
+    for name, number in (("model_parameters", model_parameters), ("dataset_size", dataset_size)):
+        if number is not None and not 0 < number < float("inf"):
+            raise UsageError(f"{name} is {number}; it must be a positive number")
+    values = {
+        "method": method,
+        "model_parameters": None if model_parameters is None else float(model_parameters),
+        "dataset_size": dataset_size if dataset_size is None else int(dataset_size),
+    }
+    return tuple((name, value) for name, value in values.items() if value is not None)

@@ -1,0 +1,112 @@
+"""The battery: which checks there are, which apply to a run, and what they found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import NamedTuple
+
+from diag import plugins
+from diag.check import Check, Finding, Skip
+from diag.errors import UsageError
+from diag.examination import Examination
+from diag.run import Run
+from diag.vocabulary import SEVERITIES
+
+GROUP = "diag.checks"
+"""Entry point group; each entry names a package with ``checks() -> list[Check]``."""
+
+
+class Skipped(NamedTuple):
+    """A check that could not judge the run, and why."""
+
+    code: str
+    reason: str
+
+
+class Crash(NamedTuple):
+    """A check that failed with an exception: a bug of the check, reported, never hidden."""
+
+    code: str
+    error: str
+
+
+class Examined(NamedTuple):
+    """What the battery says of one run."""
+
+    findings: list[Finding]
+    skipped: list[Skipped]
+    crashes: list[Crash]
+
+
+@cache
+def checks() -> tuple[Check, ...]:
+    """All registered checks, sorted by code.
+
+    Raises:
+        UsageError: none is registered (the package is not installed), or two share a code.
+    """
+    found: dict[str, Check] = {}
+    for entry in plugins.points(GROUP).values():
+        for check in entry.load().checks():
+            if check.code in found:
+                raise UsageError(f"two checks have the code {check.code}: {found[check.code].name} and {check.name}")
+            found[check.code] = check
+    if not found:
+        raise UsageError("no checks are registered; install the package (pip install -e .)")
+    return tuple(found[code] for code in sorted(found))
+
+
+def selected(select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tuple[Check, ...]:
+    """The checks whose code starts with a prefix of ``select`` (all if empty) and not with one of ``ignore``.
+
+    Where both match, the longer prefix wins.
+    """
+    chosen, dropped = tuple(select), tuple(ignore)
+
+    def longest(code: str, prefixes: tuple[str, ...]) -> int:
+        return max((len(prefix) for prefix in prefixes if code.startswith(prefix)), default=-1)
+
+    def keep(code: str) -> bool:
+        wanted = longest(code, chosen) if chosen else 0
+        return wanted >= 0 and wanted > longest(code, dropped)
+
+    return tuple(check for check in checks() if keep(check.code))
+
+
+def sort_key(finding: Finding) -> tuple[int, str, int, str]:
+    """Total order of findings: severe first, then code, first step, metric."""
+    start = -1 if finding.step_start is None else finding.step_start
+    return (-SEVERITIES.index(finding.severity), finding.code, start, finding.metric)
+
+
+def missing(check: Check, run: Run) -> str:
+    """Why a check's needs are not met by the run, "" if they are."""
+    for metric in check.needs:
+        if metric == "eval/loss":
+            if next(run.eval_losses(), None) is None:
+                return "no evaluation loss was logged"
+        elif metric not in run.curves:
+            return f"{metric} was not logged"
+    return ""
+
+
+def examine(run: Run, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> Examined:
+    """Run the battery on one run."""
+    examination = Examination(run)
+    result = Examined([], [], [])
+    for check in selected(select, ignore):
+        if examination.is_reward_driven and not check.reward_logs:
+            result.skipped.append(Skipped(check.code, "a reward-driven run; its loss does not measure progress"))
+            continue
+        if reason := missing(check, run):
+            result.skipped.append(Skipped(check.code, reason))
+            continue
+        try:
+            result.findings.extend(check.examine(examination))
+        except Skip as skip:
+            result.skipped.append(Skipped(check.code, str(skip)))
+        except Exception as error:
+            result.crashes.append(Crash(check.code, f"{type(error).__name__}: {error}"))
+    result.findings.sort(key=sort_key)
+    return result

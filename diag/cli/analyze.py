@@ -1,0 +1,136 @@
+"""``diag analyze``: the main job."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from diag.cli.common import count, names, write_output
+
+if TYPE_CHECKING:
+    from diag.result import Problem
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--format", "format_", default="text", show_default=True, metavar="NAME", help="Report format: text or json.")
+@click.option("--output", "-o", metavar="FILE", help="Write the report to FILE instead of the terminal.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warning", "info", "never"]),
+    default="error",
+    show_default=True,
+    help="Exit with 1 if a finding is at least this severe.",
+)
+@click.option("--select", callback=names, multiple=True, metavar="CODES", help="Run only these checks (codes or their beginnings, commas).")
+@click.option("--ignore", callback=names, multiple=True, metavar="CODES", help="Leave these checks out; the longer of two matches wins.")
+@click.option("--adapter", metavar="NAME", help="Read only with this adapter (trainer_state, tensorboard, wandb, mlflow, csv, ...).")
+@click.option("--tracking-uri", metavar="URI", help="MLflow server or store to read runs from.")
+@click.option("--method", metavar="NAME", help="How the model was trained: sft, lora, qlora, osft or pretraining.")
+@click.option("--model-size", callback=count, metavar="N", help="Parameters of the model: 7B, 350M.")
+@click.option("--dataset-size", callback=count, metavar="N", help="Training samples: 52k, 1200.")
+@click.option("--dialect", metavar="NAME", help="Write the changes for this framework: hf, automodel, training_hub, ...")
+@click.option(
+    "--profile", default="balanced", show_default=True, metavar="NAME", help="How bold the changes are: conservative, balanced, aggressive."
+)
+@click.option("--jobs", "-j", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Analyze N runs at a time.")
+@click.option("--verbose", "-v", is_flag=True, help="Show everything: skipped checks, all changes, all hyperparameters.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def command(
+    paths: tuple[str, ...],
+    format_: str,
+    output: str | None,
+    fail_on: str,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    adapter: str | None,
+    tracking_uri: str | None,
+    method: str | None,
+    model_size: float | None,
+    dataset_size: float | None,
+    dialect: str | None,
+    profile: str,
+    jobs: int,
+    verbose: bool,
+    debug: bool,
+) -> int:
+    """Say what went wrong in training runs, why, and what to change.
+
+    PATH is a log file, the folder of a run, a folder of many runs, or a URI (wandb://entity/project/run, mlflow:...).
+
+    \b
+    Exit codes:
+      0    no finding at or above --fail-on
+      1    a finding at or above --fail-on
+      2    wrong usage, or an input that cannot be read
+      3    nothing could be judged
+      4    an adapter or check crashed where the answer would have been 0
+      130  interrupted
+    """
+    from diag.analysis import analyze
+    from diag.report import Layout, renderer
+
+    render = renderer(format_)
+    with _Progress() as progress:
+        report = analyze(
+            list(paths),
+            adapter=adapter,
+            select=select,
+            ignore=ignore,
+            method=method,
+            model_parameters=model_size,
+            dataset_size=None if dataset_size is None else round(dataset_size),
+            dialect=dialect,
+            profile=profile,
+            tracking_uri=tracking_uri,
+            jobs=jobs,
+            on_progress=progress,
+        )
+    layout = Layout.of_file() if output not in (None, "-") else Layout.of_stream(sys.stdout)
+    write_output(render(report, layout.with_(fail_on=fail_on, verbose=verbose)), output)
+    for problem in report.problems:
+        _tell(problem)
+    return report.exit_code(fail_on)
+
+
+def _tell(problem: Problem) -> None:
+    """One line on stderr."""
+    from diag.terminal import safe
+
+    path = "" if problem.path in problem.message else f"{problem.path}: "
+    click.echo(f"diag: {safe(path + problem.message)}", err=True)
+
+
+class _Progress:
+    """A progress bar on stderr, shown on a terminal from the second run on."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __call__(self, done: int, total: int, name: str) -> None:
+        """Report that ``done`` of ``total`` sources are analyzed; ``name`` is the one that was."""
+        if total < 2 or not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("analyzing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[name]}"))
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("", total=total, name="")
+        from rich.markup import escape
+
+        from diag.terminal import pad, safe
+
+        self._bar.update(self._task, completed=done, name=escape(pad(safe(name), 32).rstrip()))
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()

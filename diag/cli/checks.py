@@ -1,0 +1,49 @@
+"""``diag checks``: list the battery."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from diag.cli.common import write_output
+
+
+@click.command()
+@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def command(format_: str, debug: bool) -> None:
+    """List the checks: code, name, usual severity, what each needs, and its summary."""
+    from diag.battery import checks
+    from diag.report import Layout
+    from diag.terminal import pad, paint, to_ascii
+
+    battery = sorted(checks(), key=lambda check: check.code)
+    if format_ == "json":
+        entries = [
+            {
+                "code": check.code,
+                "name": check.name,
+                "severity": check.severity,
+                "needs": list(check.needs),
+                "rules": list(check.rules),
+                "reward_logs": check.reward_logs,
+                "summary": check.summary(),
+            }
+            for check in battery
+        ]
+        write_output(json.dumps({"schema_version": 1, "checks": entries}, indent=2) + "\n", None)
+        return
+    layout = Layout.of_stream(sys.stdout)
+    names = max((len(check.name) for check in battery), default=0)
+    room = max(20, layout.width - names - 18)
+    lines = []
+    for check in battery:
+        summary = pad(check.summary(), room).rstrip()
+        summary = summary if layout.unicode else to_ascii(summary)
+        severity = pad(check.severity, 7)
+        if layout.colour:
+            severity = paint(severity, {"error": "red", "warning": "yellow"}.get(check.severity, "blue"))
+        lines.append(f"{check.code}  {pad(check.name, names)}  {severity}  {summary}")
+    write_output("\n".join([*lines, "", f"{len(battery)} checks; `diag explain CODE` prints a check's page", ""]), None)

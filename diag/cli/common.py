@@ -1,0 +1,64 @@
+"""What the commands share: suggestions, option types, writing the output."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from diag.errors import UsageError
+
+_SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+
+_LARGEST = 1e18
+"""Above this a count of parameters or samples is a slip of the finger."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``"; did you mean …?"`` for the known name nearest to ``word``, "" if none is near."""
+    from difflib import get_close_matches
+
+    names = list(known)
+    folded = {name.casefold(): name for name in names}
+    match = get_close_matches(word.casefold(), folded, n=1, cutoff=0.5)
+    return f"; did you mean {folded[match[0]]!r}?" if match else ""
+
+
+def count(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """Option callback: a positive count with an optional suffix, such as ``7B``, ``350M``, ``1.3e9``, ``8x7B``, ``52k``."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(?:(\d+)x)?(\d[\d_,]*\.?\d*(?:e[+-]?\d{1,2})?)([kmbgt]?)", value.strip().lower())
+    number = float(match[2].replace(",", "").replace("_", "")) * _SUFFIXES[match[3]] * int(match[1] or 1) if match else 0.0
+    if not 0 < number < _LARGEST:
+        raise click.BadParameter(f"{value!r} is not a count; write it like 7B, 350M, 52k or 1200", context, parameter)
+    return number
+
+
+def names(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Option callback: names from an option that may be repeated and may hold commas."""
+    return tuple(part.strip() for group in value for part in group.split(",") if part.strip())
+
+
+def write_output(text: str, output: str | None) -> None:
+    """Write to a file, or to stdout; a reader that has left (``| head``) is no error.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    if output is not None and output != "-":
+        try:
+            Path(output).write_text(text, encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
+        return
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        from diag.cli import silence_stdout
+
+        silence_stdout()

@@ -1,0 +1,46 @@
+"""The exceptions a user can meet.
+
+DiagError                  the base; carries the exit code
+├── UsageError             bad options or configuration            exit 2
+├── InputError             a path or URI that cannot be read       exit 2
+│   └── MissingExtraError  an optional dependency is not installed exit 2
+└── NothingToJudgeError    no run was found                        exit 3
+"""
+
+from __future__ import annotations
+
+
+class DiagError(Exception):
+    """A problem the user can act on; printed as one line, never with a traceback."""
+
+    exit_code = 2
+
+
+class UsageError(DiagError):
+    """An option or a configuration value is wrong."""
+
+
+class InputError(DiagError):
+    """A path or URI cannot be read as a training log.
+
+    The message is one line that names the input, what was wrong and what to do.
+    """
+
+    def __init__(self, path: object, problem: str, advice: str = "") -> None:
+        self.path = str(path)
+        self.problem = problem
+        self.advice = advice
+        super().__init__(f"{self.path}: {problem}" + (f"; {advice}" if advice else ""))
+
+
+class MissingExtraError(InputError):
+    """A source needs an optional dependency that is not installed."""
+
+    def __init__(self, path: object, package: str, extra: str) -> None:
+        super().__init__(path, f"reading this needs {package}", f"install it with: pip install 'diag[{extra}]'")
+
+
+class NothingToJudgeError(DiagError):
+    """No run was found where the user pointed."""
+
+    exit_code = 3

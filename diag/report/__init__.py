@@ -1,0 +1,88 @@
+"""Report formats: one module a format, each a function from a Report and a Layout to text.
+
+A format is found through the ``diag.reports`` entry point group; the entry point names a function
+``render(report: Report, layout: Layout) -> str``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TextIO
+
+from diag.errors import UsageError
+from diag.terminal import speaks_unicode, wants_colour
+from diag.vocabulary import ERROR
+
+if TYPE_CHECKING:
+    from diag.result import Report
+
+GROUP = "diag.reports"
+"""Entry point group of the report formats."""
+
+DEFAULT_WIDTH = 80
+"""Columns where the output is no terminal and COLUMNS is not set: the classic width, which diffs and mails expect."""
+NARROWEST = 60
+WIDEST = 120
+"""Columns beyond which lines are hard to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a report is to look.
+
+    Attributes:
+        width: columns.
+        colour: whether ANSI colours may be used.
+        unicode: whether characters outside ASCII may be used.
+        verbose: whether to show everything rather than what matters most.
+        fail_on: the gate, for formats that say whether it failed.
+    """
+
+    width: int = DEFAULT_WIDTH
+    colour: bool = False
+    unicode: bool = True
+    verbose: bool = False
+    fail_on: str = ERROR
+
+    @classmethod
+    def of_stream(cls, stream: TextIO) -> Layout:
+        """What suits a stream: its terminal's width, colours and encoding."""
+        return cls(width=_columns(stream), colour=wants_colour(stream), unicode=speaks_unicode(stream))
+
+    @classmethod
+    def of_file(cls) -> Layout:
+        """What suits a UTF-8 file: the default width, no colours."""
+        return cls()
+
+    def with_(self, **changes: Any) -> Layout:
+        """A copy with some attributes changed."""
+        return replace(self, **changes)
+
+
+def _columns(stream: TextIO) -> int:
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        width = int(columns)
+    else:
+        try:
+            width = os.get_terminal_size(stream.fileno()).columns or DEFAULT_WIDTH
+        except (OSError, ValueError):
+            width = DEFAULT_WIDTH
+    return min(max(width, NARROWEST), WIDEST)
+
+
+def renderer(name: str) -> Callable[[Report, Layout], str]:
+    """The render function of a format.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    from diag import plugins
+
+    found = plugins.points(GROUP)
+    if name not in found:
+        raise UsageError(f"no report format {name!r}; there are: {', '.join(sorted(found)) or 'none (is the package installed?)'}")
+    render: Callable[[Report, Layout], str] = found[name].load()
+    return render

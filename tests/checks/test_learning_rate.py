@@ -1,0 +1,108 @@
+"""Learning rate and schedule: what fires, and what is close to it and must not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from builders import RunBuilder, healthy
+from checking import diagnosed, found, reason, severities
+
+from diag.run import Hyperparameter
+
+
+def hot(rate: float, **known: object) -> RunBuilder:
+    return healthy().lr("constant", peak=rate, warmup=0.0).hyperparameters(learning_rate=rate, optimizer="adamw_torch", **known)
+
+
+def test_a_rate_far_above_its_band_is_a_warning() -> None:
+    assert severities(hot(0.08), "LRS001") == ["warning"]
+    assert diagnosed(hot(0.08)).causes[0].cause == "lr_too_high"
+
+
+@pytest.mark.parametrize(("rate", "method"), [(1e-3, None), (9e-3, None), (2e-4, "lora"), (5e-3, "lora"), (2e-5, "sft")])
+def test_a_usual_rate_is_silent(rate: float, method: str | None) -> None:
+    assert found(hot(rate, method=method), "LRS001") == []
+
+
+def test_swings_and_missing_clipping_add_up_where_one_alone_does_not() -> None:
+    builder = hot(4e-3)
+    swinging = builder.losses(evals=builder.eval * np.exp(0.06 * np.random.default_rng(0).standard_normal(builder.eval.size)))
+    assert found(swinging.hyperparameters(max_grad_norm=1.0), "LRS001") == []
+    assert severities(swinging.hyperparameters(max_grad_norm=0.0), "LRS001") == ["warning"]
+
+
+def test_without_a_rate_it_is_skipped() -> None:
+    assert reason(healthy(), "LRS001") == "no learning rate is known"
+
+
+def test_a_low_adapter_rate_and_a_small_fall_say_too_low() -> None:
+    low = healthy(start=2.4, floor=2.0, offset=0.0, noise=0.01).still_falling(rate=0.15)
+    known = low.lr("cosine", peak=5e-5).hyperparameters(learning_rate=5e-5, method="lora")
+    assert severities(known, "LRS002") == ["warning"]
+    assert diagnosed(known).verdict == "UNDERFIT"
+    assert found(low.lr("cosine", peak=3e-4).hyperparameters(learning_rate=3e-4, method="lora"), "LRS002") == []
+    assert found(healthy().hyperparameters(learning_rate=5e-5, method="lora").lr("cosine", peak=5e-5), "LRS002") == []
+
+
+def test_a_rate_of_zero_throughout_is_an_error() -> None:
+    (finding,) = found(healthy().metric("lr", 0.0).hyperparameters(learning_rate=1e-4), "LRS003")
+    assert finding.severity == "error"
+    assert finding.evidence["bug"] == "lr_zero"
+    assert finding.causes["schedule_bug"] > finding.causes["lr_too_low"]
+
+
+def test_a_tail_at_zero_is_a_warning_but_the_end_of_a_schedule_is_not() -> None:
+    rate = np.where(np.arange(200) < 150, 1e-4, 0.0)
+    (finding,) = found(healthy().metric("lr", rate), "LRS003")
+    assert finding.step_start == 750
+    assert found(healthy().lr("linear"), "LRS003") == []
+    assert found(healthy().lr("cosine"), "LRS003") == []
+
+
+def test_a_warmup_longer_than_the_run_is_named() -> None:
+    rising = np.linspace(1e-7, 5e-7, 200)
+    (finding,) = found(healthy().metric("lr", rising).hyperparameters(warmup_steps=14400, learning_rate=3e-5), "LRS004")
+    assert finding.evidence["bug"] == "warmup_exceeds_run"
+    assert finding.causes["schedule_bug"] > 2
+    assert found(healthy().lr("cosine", warmup=0.1).hyperparameters(warmup_ratio=0.1), "LRS004") == []
+
+
+def test_a_run_cut_off_in_its_warmup_is_short_and_not_misconfigured() -> None:
+    builder = healthy().metric("lr", np.linspace(1e-7, 5e-7, 200)).set(planned_steps=50_000)
+    (finding,) = found(builder, "LRS004")
+    assert finding.evidence["bug"] == "stopped_in_warmup"
+    assert "schedule_bug" not in finding.causes
+
+
+def test_cycles_under_a_linear_scheduler_are_a_bug() -> None:
+    cycles = 1e-3 * (0.5 + 0.5 * np.cos(np.arange(200) / 12))
+    builder = healthy().metric("lr", cycles)
+    assert severities(builder.hyperparameters(lr_scheduler="linear"), "LRS005") == ["warning"]
+    assert found(builder.hyperparameters(lr_scheduler="cosine_with_restarts"), "LRS005") == []
+    assert found(healthy().lr("cosine", warmup=0.1).hyperparameters(lr_scheduler="cosine"), "LRS005") == []
+
+
+def test_a_constant_rate_is_a_remark_unless_a_decay_was_promised() -> None:
+    builder = healthy().lr("constant", warmup=0.0)
+    assert severities(builder, "LRS006") == ["info"]
+    assert severities(builder.hyperparameters(lr_scheduler="constant"), "LRS006") == ["info"]
+    assert severities(builder.hyperparameters(lr_scheduler="linear"), "LRS006") == ["warning"]
+    assert found(healthy().lr("linear").hyperparameters(lr_scheduler="linear"), "LRS006") == []
+
+
+def test_a_transformer_started_hot_without_warmup_is_a_warning() -> None:
+    builder = healthy().lr("cosine", peak=0.03, warmup=0.0)
+    known = builder.hyperparameters(learning_rate=0.03, warmup_ratio=0.0, method="pretraining", optimizer="adamw")
+    (finding,) = found(known, "LRS007")
+    assert finding.severity == "warning"
+    assert finding.causes["warmup_too_short"] > finding.causes["lr_too_high"]
+    assert severities(known.hyperparameters(learning_rate=1e-3), "LRS007") == ["info"]
+    assert found(known.hyperparameters(warmup_ratio=0.05), "LRS007") == []
+
+
+def test_other_architectures_need_no_warmup() -> None:
+    known = healthy().hyperparameters(learning_rate=0.03, warmup_ratio=0.0, optimizer="adamw")
+    assert "transformer" in reason(known, "LRS007")
+    run = known.run()
+    run.config = {"model.name": Hyperparameter("tiny-gpt")}
+    assert severities(run, "LRS007") == ["warning"]

@@ -1,0 +1,153 @@
+"""Reward-driven runs: collapse, runaway divergence, no progress, preferences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import RunBuilder, healthy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diag.battery import examine
+from diag.check import Finding
+from diag.run import Run
+
+N = 160
+
+
+def look(run: Run, code: str) -> list[Finding]:
+    examined = examine(run, select=[code])
+    assert examined.crashes == []
+    return examined.findings
+
+
+def policy(reward: Any, noise: float = 0.1, seed: int = 0, **metrics: Any) -> Run:
+    """A GRPO-like run: a loss around zero, a noisy reward."""
+    random = np.random.default_rng(seed)
+    values = np.broadcast_to(np.asarray(reward, dtype=float), (N,)) + noise * random.standard_normal(N)
+    run: RunBuilder = healthy(n=N).no_eval().losses(train=0.01 * random.standard_normal(N)).metric("reward", values)
+    for name, value in metrics.items():
+        run = run.metric(name, value)
+    return run.run()
+
+
+RISING = np.minimum(np.linspace(0, 1.5, N), 1.0)
+COLLAPSING = np.concatenate([np.linspace(0, 1, N // 2), np.linspace(1, 0.1, N // 4), np.full(N // 4, 0.1)])
+
+
+def test_collapse() -> None:
+    (finding,) = look(policy(COLLAPSING), "RLH001")
+    assert finding.severity == "error"
+    assert finding.causes["reward_collapse"] == max(finding.causes.values())
+    assert finding.evidence["best"] > 0.7
+    assert finding.evidence["final"] < 0.3
+
+
+def test_collapse_below_the_start() -> None:
+    assert look(policy(np.where(np.arange(N) < N // 2, 1.0, 0.2)), "RLH001")
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [
+        RISING,
+        np.full(N, 0.5),
+        np.where(np.arange(N) > N - 8, 0.0, RISING),
+        RISING - 100,
+        np.where(np.arange(N) < 100, RISING, RISING - 0.2),
+    ],
+    ids=["rising", "flat", "dip at the end", "negative", "small loss"],
+)
+def test_no_collapse(reward: Any) -> None:
+    assert look(policy(reward), "RLH001") == []
+
+
+def test_too_few_rewards() -> None:
+    run = healthy(n=10).no_eval().metric("reward", np.linspace(1, 0, 10)).run()
+    assert look(run, "RLH001") == []
+    assert "needs 20 points" in next(skip.reason for skip in examine(run, select=["RLH001"]).skipped)
+
+
+def test_flat_noise_rarely_collapses() -> None:
+    assert sum(bool(look(policy(0.5, noise=0.5, seed=seed), "RLH001")) for seed in range(100)) <= 2
+
+
+@given(scale=st.floats(1e-3, 1e3), shift=st.floats(-100, 100))
+def test_collapse_does_not_depend_on_the_scale(scale: float, shift: float) -> None:
+    random = np.random.default_rng(3)
+    reward = COLLAPSING + 0.1 * random.standard_normal(N)
+    assert look(policy(scale * reward + shift, noise=0), "RLH001")
+
+
+def test_runaway_divergence() -> None:
+    kl = np.concatenate([np.linspace(0, 0.05, N // 2), np.geomspace(0.05, 20, N // 2)])
+    (finding,) = look(policy(RISING, kl=kl), "RLH002")
+    assert finding.severity == "warning"
+    assert finding.step_start is not None
+    assert finding.step_start > N // 2 * 5
+
+
+def test_divergence_that_is_not_finite() -> None:
+    kl = np.where(np.arange(N) < 100, 0.05, np.nan)
+    (finding,) = look(policy(RISING, kl=kl), "RLH002")
+    assert finding.evidence["nonfinite"] == 60
+    assert finding.step_start == 505
+
+
+@pytest.mark.parametrize("kl", [np.linspace(0, 0.1, N), np.geomspace(1e-5, 1e-2, N), np.linspace(0, 30, N)], ids=["slow", "tiny", "steady"])
+def test_divergence_of_a_policy_that_learns(kl: Any) -> None:
+    assert look(policy(RISING, kl=kl), "RLH002") == []
+
+
+def test_flat_reward_is_a_remark() -> None:
+    (finding,) = look(policy(0.4, noise=0.3), "RLH003")
+    assert finding.severity == "info"
+
+
+@pytest.mark.parametrize(
+    ("reward", "metrics"),
+    [(0.0, {}), (0.1 * np.random.default_rng(0).standard_normal(N), {"frac_reward_zero_std": np.full(N, 0.95)})],
+    ids=["constant", "equal groups"],
+)
+def test_reward_without_signal_is_a_warning(reward: Any, metrics: dict[str, Any]) -> None:
+    (finding,) = look(policy(reward, noise=0.0, **metrics), "RLH003")
+    assert finding.severity == "warning"
+    assert "no signal" in finding.message
+
+
+def test_rising_reward_is_not_flat() -> None:
+    assert look(policy(RISING, noise=0.3), "RLH003") == []
+
+
+def preferences(**metrics: Any) -> Run:
+    run = healthy(n=40).no_eval()
+    for name, values in metrics.items():
+        run = run.metric(f"rewards/{name}", np.broadcast_to(np.asarray(values, dtype=float), (40,)))
+    return run.run()
+
+
+def test_preferences_no_better_than_chance() -> None:
+    (finding,) = look(preferences(accuracies=0.5, margins=0.001), "RLH004")
+    assert finding.severity == "info"
+    assert "guessing" in finding.message
+
+
+def test_preferences_turned_round() -> None:
+    (finding,) = look(preferences(margins=-0.3), "RLH004")
+    assert "rejected" in finding.message
+
+
+def test_chosen_answers_become_unlikely() -> None:
+    (finding,) = look(preferences(accuracies=0.8, margins=np.linspace(0, 1, 40), chosen=np.linspace(0, -5, 40)), "RLH004")
+    assert "less likely" in finding.message
+
+
+def test_preferences_that_are_learned() -> None:
+    run = preferences(accuracies=np.linspace(0.5, 0.9, 40), margins=np.linspace(0, 1, 40), chosen=np.linspace(0, 0.5, 40))
+    assert look(run, "RLH004") == []
+
+
+def test_reward_checks_are_silent_on_supervised_runs() -> None:
+    assert examine(healthy().run(), select=["RLH"]).findings == []
