@@ -19,10 +19,16 @@ from diag.vocabulary import CAUSES, DIVERGED, HEALTHY, INCONCLUSIVE, OVERFIT, PL
 
 HEALTHY_PRIOR = 1.5
 """Log odds of a healthy run against one particular sickness before anything was found."""
+UNSEEN = -2.5
+"""Log odds of a sickness that the battery looked for and of which it saw no sign."""
 CAUSE_PRIOR = -1.5
 """Log odds of any one cause before anything was found."""
 CAUSE_REPORTED = 0.2
 """Probability below which a cause is not listed."""
+CAUSE_LIKELY = 0.5
+"""Probability below which a cause is not listed for a healthy run."""
+HYGIENE = ("eval_missing", "eval_too_sparse", "eval_leak")
+"""Causes that are faults of the log rather than of the training; listed for a healthy run too."""
 ENOUGH_POINTS = 5
 """Loss points below which a run without findings is inconclusive rather than healthy."""
 ENOUGH_REWARDS = 20
@@ -101,17 +107,18 @@ def diagnose(run: Run, findings: Sequence[Finding]) -> Diagnosis:
     The verdict is the one with the most evidence; its confidence is the softmax probability. A run with too few loss
     points and no sick finding is INCONCLUSIVE, and so is a reward-driven run that logged no reward.
     """
-    odds = dict.fromkeys((HEALTHY, *SICK), 0.0)
-    odds[HEALTHY] = HEALTHY_PRIOR
+    odds = {HEALTHY: HEALTHY_PRIOR}
     for finding in findings:
         for verdict, weight in finding.verdicts.items():
             if verdict != INCONCLUSIVE:
-                odds[verdict] += weight
+                odds[verdict] = odds.get(verdict, 0.0) + weight
+    odds = {verdict: odds.get(verdict, UNSEEN) for verdict in (HEALTHY, *SICK)}
     verdict = max((HEALTHY, *SICK), key=lambda name: (odds[name], name != HEALTHY, -VERDICTS.index(name)))
     top = max(odds.values())
     confidence = math.exp(odds[verdict] - top) / sum(math.exp(value - top) for value in odds.values())
     causes = rank_causes(findings)
     if verdict == HEALTHY:
+        causes = tuple(cause for cause in causes if cause.cause in HYGIENE or cause.score >= CAUSE_LIKELY)
         reasons = [finding for finding in findings if finding.verdicts.get(INCONCLUSIVE, 0) > 0]
         if reasons or not has_enough(run):
             return Diagnosis(INCONCLUSIVE, 1.0 - confidence if reasons else 0.9, causes, what_to_log(run))

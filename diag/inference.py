@@ -53,6 +53,9 @@ WORLD_TOLERANCE: Final = 0.03
 MIN_EPOCH_STEPS_FOR_WORLD: Final = 40
 """Steps an epoch needed to tell the number of processes (see WORLD_TOLERANCE)."""
 
+ENDED = 0.97
+"""A last logged step within 3% of a plan is its end: logs end at the last multiple of the logging interval."""
+
 
 def infer(run: Run) -> None:
     """Add what is not known yet to ``run.hyperparameters``, as kind ``inferred`` with a note of what it was drawn from.
@@ -209,7 +212,9 @@ def _sizes(run: Run, pace: float | None) -> None:
     elif epochs is not None and pace is not None:
         _put(run, "max_steps", round(epochs * pace), "num_epochs x the logged steps an epoch")
     elif epochs is not None and samples and batch:
-        _put(run, "max_steps", int(epochs * math.ceil(samples / batch)), "num_epochs x dataset_size / global_batch_size")
+        kept, dropped = int(epochs * math.ceil(samples / batch)), int(epochs * (samples // batch))
+        incomplete = ENDED * dropped <= run.steps <= dropped  # the loader leaves out the incomplete batch (drop_last)
+        _put(run, "max_steps", dropped if incomplete and run.steps else kept, "num_epochs x dataset_size / global_batch_size")
     elif run.steps:
         _put(run, "max_steps", run.steps, "the last logged step")
 

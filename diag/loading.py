@@ -284,8 +284,8 @@ def _shown(path: Path, base: Path) -> str:
 def _name(runs: Sequence[Run], base: Path) -> None:
     """Give every run a path relative to ``base`` and a short unique id.
 
-    An id is the first of these that no other run has: the name the source gave it or the run's folder, the folder that
-    was read, the file that was read, that with a number.
+    An id is the first of these that no other run has: the run's folder, the name the source gave it or the folder that was
+    read, the file that was read, that with a number.
     """
     folder = base if base.is_dir() else base.parent
     here = folder.absolute()
@@ -314,5 +314,5 @@ def _proposals(run: Run, here: Path) -> list[str]:
     if not run.root:
         return [name for name in (run.id, run.path) if name] or ["run"]
     home = shown(run_folder(run))
-    names = [run.id, f"{home}/{run.id}"] if run.id else [home, shown(Path(run.root))]
+    names = [home, run.id, f"{home}/{run.id}"] if run.id else [home, shown(Path(run.root))]
     return [*names, run.path or home]

@@ -15,6 +15,8 @@ from diag.vocabulary import DIVERGED, ERROR, UNSTABLE, WARNING
 
 BLOCKS = 12
 """Blocks the run is cut into; the loss is judged by their medians."""
+BLOCK_POINTS = 5
+"""Points that a block has at least; the median of fewer is too noisy to be the best of many."""
 RISE_ERROR, RISE_WARNING = math.log(1.5), math.log(1.2)
 """Rise of the end over the best block: 50% lost is divergence, 20% instability (peers call 1.2 to 1.5 a divergence)."""
 NOISE_FACTOR = 2.5
@@ -100,12 +102,12 @@ class Rise(NamedTuple):
 
 def settled_rise(train: Series) -> Rise | None:
     """The end of the run (its last sixth) against the best of its blocks; None within noise or where the best is near the end."""
-    blocks = np.array_split(train.y, min(BLOCKS, len(train) // 2))
+    blocks = np.array_split(train.y, max(2, min(BLOCKS, len(train) // BLOCK_POINTS)))
     level = np.array([float(np.median(block)) for block in blocks])
     best = int(np.argmin(level[:-1])) if level.size > 1 else 0
     tail = train.y[-max(len(train) // 6, 2) :]
     rise = float(np.median(tail)) - float(level[best])
-    error = train.sigma * math.sqrt(math.pi / 2 * (2 / max(blocks[best].size, 1)))
+    error = train.sigma * math.sqrt(math.pi / 2 * (1 / blocks[best].size + 1 / tail.size))
     if rise < max(RISE_WARNING, NOISE_FACTOR * error) or best >= level.size - 2:
         return None
     if float(np.quantile(tail, 1 / 3)) < float(np.quantile(blocks[best], 2 / 3)) or only_the_end(train):

@@ -18,7 +18,7 @@ FEW_EVALS = 6
 """Below this many evaluations the noise cannot be measured; a rise then needs to be larger, or to hold over two evaluations."""
 FEW_EVALS_RISE = 0.10
 TRAIN_SIGMAS = 2.0
-"""With few evaluations the noise of the training loss is an upper bound of theirs: a rise within twice that says nothing."""
+"""With few evaluations the noise of the training loss is an upper bound of theirs: a small rise must exceed twice that."""
 TREND_ALPHA, TREND_SHARE = 0.05, 0.5
 """A significant upward trend since the best may stand in for part of what noise alone would show."""
 KEPT_BEST_RISE = 0.10
@@ -67,8 +67,9 @@ class OverfitGap(Check):
             )
             if few:
                 steady = len(series) - measured.best > 2 and bool(np.all(np.diff(series.y[measured.best :]) > 0))
-                noisy = examination.train is not None and measured.rise < TRAIN_SIGMAS * examination.train.sigma
-                beyond_noise = len(series) >= 3 and (rise > FEW_EVALS_RISE or steady) and not noisy
+                bound = 0.0 if examination.train is None else examination.train.sigma
+                large = rise > FEW_EVALS_RISE and measured.rise > bound
+                beyond_noise = len(series) >= 3 and (large or (steady and measured.rise > TRAIN_SIGMAS * bound))
             if rise <= PROBLEM or not beyond_noise or measured.best >= len(series) - 1:
                 continue
             best_step = int(series.curve.step[measured.best])

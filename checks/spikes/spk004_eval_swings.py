@@ -69,5 +69,6 @@ class EvalSwings(Check):
 
 
 def swing(y: stats.FloatArray) -> float:
-    """Noise of the second half (at least 5 points) of an evaluation loss on the log scale."""
-    return stats.noise_scale(np.asarray(y[-max(5, y.size // 2) :]))
+    """Noise of an evaluation loss on the log scale: the larger of that of its second half (at least 5 points) and of all but its
+    first fifth. The estimate is a median, and swings that come in bursts may spare one half."""
+    return max(stats.noise_scale(np.asarray(y[-max(5, y.size // 2) :])), stats.noise_scale(np.asarray(y[y.size // 5 :])))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from diag.check import Check, Finding, Skip
+from diag.checks.learning_rate._bands import usual_band
 from diag.examination import Examination
 from diag.vocabulary import ERROR, PLATEAU, UNDERFIT
 
@@ -18,6 +19,8 @@ MOVED_AT_MOST = 0.10
 """Noise may excuse a larger drop, but nobody calls a loss that fell by more than 10% unmoved."""
 LATE_START = 0.05
 """A first loss after this share of the run may have missed the whole fall."""
+JUMPY = 0.01
+"""Change of the evaluation loss from one evaluation to the next, log units, that takes large steps at a loss that stays."""
 PLAIN_REASON = 3.0
 """Weight of a reason that stands in the configuration or the log."""
 CHANCE = (2, 5, 10, 20, 100, 1000, 32000, 50257, 50304, 100277, 128256, 151936)
@@ -119,15 +122,28 @@ class NoProgress(Check):
             causes.update(frozen_parameters=3.0, lr_too_low=1.8, lr_too_high=-2.0)
         elif evals:
             causes["frozen_parameters"] = 0.5  # something changes the weights
+            causes.update(by_rate(examination, max(float(np.std(np.diff(np.log(value)))) for value in evals)))
         if median_norm is not None and median_norm == 0:
             causes.update(frozen_parameters=3.5)
         if clip and ((median_norm is not None and median_norm > TIGHT_RATIO * clip) or (median_norm is None and clip <= 0.05)):
-            causes.update(gradient_clipping_too_tight=3.5, lr_too_high=-1.0)
+            causes.update(gradient_clipping_too_tight=3.5, lr_too_high=-1.0, lr_too_low=0.5)
         if decay is not None and decay >= HUGE_DECAY:
             causes.update(weight_decay_too_high=3.5)
         if saturating_depth(examination) >= DEEP:
             causes.update(vanishing_gradients=3.5, lr_too_high=-1.0)
         return causes
+
+
+def by_rate(examination: Examination, moves: float) -> dict[str, float]:
+    """Which way the rate is wrong when the weights move and the loss does not: by its size, and by how far they move."""
+    rate = examination.learning_rate
+    if moves > JUMPY:
+        return {"lr_too_high": 2.5, "lr_too_low": 0.0}
+    if rate is None:
+        return {}
+    band = usual_band(examination)
+    middle = math.sqrt(band.low * band.high)
+    return {"lr_too_low": -0.5, "lr_too_high": 1.2} if rate > middle else {"lr_too_low": 2.0, "lr_too_high": 0.0}
 
 
 def at_chance(loss: float) -> bool:

@@ -258,7 +258,7 @@ class _Page:
         ranks = sorted({fix.rank for fix in fixes})
         bullet = f"{INDENT}{self.sign('·', '-')} "
         for rank in ranks[:SHOWN_RANKS]:
-            text = ", ".join(f"{fix.parameter} {_change(fix)}".strip() for fix in fixes if fix.rank == rank)
+            text = ", ".join(f"{fix.parameter} {_change(fix)}" if _change(fix) else fix.reason for fix in fixes if fix.rank == rank)
             yield from self.paragraph(text, INDENT * 2, bullet)
         if (hidden := len(ranks) - SHOWN_RANKS) > 0:
             yield INDENT + self.paint(f"and {hidden} more (--verbose)", "dim")
@@ -279,10 +279,12 @@ class _Page:
             yield ""
             yield INDENT + self.paint("in code", "dim")
             yield from (INDENT * 2 + self.clean(line) for line in overrides.code.splitlines())
-        if overrides.notes:
+        told = {fix.reason for fix in entry.fixes}
+        notes = [note for note in overrides.notes if note not in told]
+        if notes:
             yield ""
         bullet = f"{INDENT}{self.sign('·', '-')} "
-        for note in overrides.notes:
+        for note in notes:
             yield from self.paragraph(note, INDENT * 2, bullet)
 
     def arguments(self, arguments: Iterable[str]) -> Iterator[str]:
