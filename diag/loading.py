@@ -313,6 +313,12 @@ def _proposals(run: Run, here: Path) -> list[str]:
 
     if not run.root:
         return [name for name in (run.id, run.path) if name] or ["run"]
-    home = shown(run_folder(run))
-    names = [home, run.id, f"{home}/{run.id}"] if run.id else [home, shown(Path(run.root))]
+    folder = run_folder(run)
+    home = shown(folder)
+    if not run.id:
+        names = [home, shown(Path(run.root))]
+    elif here != folder.absolute() and here.is_relative_to(folder.absolute()):  # the user pointed at one run of a store
+        names = [run.id, home]
+    else:
+        names = [home, run.id, f"{home}/{run.id}"]
     return [*names, run.path or home]

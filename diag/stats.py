@@ -22,6 +22,10 @@ SECOND_DIFFERENCE_VARIANCE = 6.0
 """Variance of y[i] - 2 y[i+1] + y[i+2] for white noise of variance one."""
 
 
+ROUNDED = 0.1
+"""Share of equal neighbours from which on a series was rounded."""
+
+
 def log_scale(value: FloatArray) -> FloatArray:
     """Losses on a scale where relative changes are differences.
 
@@ -39,18 +43,19 @@ def log_scale(value: FloatArray) -> FloatArray:
 def noise_scale(y: FloatArray) -> float:
     """Standard deviation of the noise around a smooth trend, from second differences.
 
-    ``sqrt(median(d2**2) / 0.4549 / 6)``: trend-free and robust (a spike touches three differences). The floor is the
-    rounding of the log itself, smallest non-zero difference over sqrt(12), since loggers that round to four
-    decimals make a converged series exactly constant. NaN below 3 points.
+    ``sqrt(median(d2**2) / 0.4549 / 6)``: trend-free and robust (a spike touches three differences). Where neighbours are
+    often exactly equal the log was rounded, and the floor is its rounding, the smallest non-zero difference over
+    sqrt(12): loggers that round to four decimals make a converged series constant. NaN below 3 points.
     """
     if y.size < 3:
         return math.nan
     second = np.diff(y, 2)
     sigma = math.sqrt(float(np.median(second**2)) / MEDIAN_CHI2 / SECOND_DIFFERENCE_VARIANCE)
     steps = np.abs(np.diff(y))
-    steps = steps[steps > 0]
-    floor = float(steps.min()) / math.sqrt(12) if steps.size else 0.0
-    return max(sigma, floor)
+    moved = steps[steps > 0]
+    if not moved.size or moved.size > (1 - ROUNDED) * steps.size:
+        return sigma
+    return max(sigma, float(moved.min()) / math.sqrt(12))
 
 
 def running_median(y: FloatArray, window: int) -> FloatArray:

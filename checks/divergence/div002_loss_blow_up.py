@@ -30,6 +30,8 @@ LOST_SHARE = 0.7
 
 LEAST_LOST = 0.1
 """Share of the progress that must be lost for a rise to matter: near zero a loss multiplies without meaning."""
+AT_ONCE = math.log(3.0)
+"""Rise above the first loss that no noise and no warmup explains."""
 LATE_POINTS, LATE_SHARE, LATE_MINIMUM = 5, 0.02, 30
 """Rows at the very end in which a blow-up that had no time to settle is looked for, and how long a log must be."""
 LATE_SIGMAS = 6.0
@@ -69,9 +71,9 @@ class LossBlowUp(Check):
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
         train = examination.require_train(10)
-        if train.sigma > TOO_NOISY:
+        if train.sigma > TOO_NOISY and lost_at_once(train) is None:
             raise Skip("the training loss is too noisy to tell a rise; see NSE001")
-        found = settled_rise(train) or late_rise(train)
+        found = lost_at_once(train) or settled_rise(train) or late_rise(train)
         if found is None:
             return
         severe = found.rise >= RISE_ERROR or found.lost >= LOST_SHARE
@@ -98,6 +100,15 @@ class Rise(NamedTuple):
     rise: float
     lost: float
     since: int
+
+
+def lost_at_once(train: Series) -> Rise | None:
+    """The end of the run far above its very first loss: it blew up in the first steps, and there is no best to compare with."""
+    start, tail = float(train.y[0]), train.y[-max(len(train) // 6, 2) :]
+    rise = float(np.median(tail)) - start
+    if rise < AT_ONCE or float(np.quantile(tail, 0.1)) < start + RISE_ERROR or rise < NOISE_FACTOR * min(train.sigma, TOO_NOISY):
+        return None
+    return Rise(rise, 1.0, 0)
 
 
 def settled_rise(train: Series) -> Rise | None:

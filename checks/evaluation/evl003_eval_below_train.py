@@ -35,6 +35,8 @@ Z = 1.645
 MINIMUM_EVALUATIONS = 6
 MINIMUM_TRAIN = 4
 """Fewest evaluations, and fewest training points to compare with them."""
+FITTED = 0.15
+"""Fall of the log training loss after its first tenth that shows samples being fitted; a net that only predicts the mean has no gap."""
 
 
 class Gap(NamedTuple):
@@ -99,6 +101,7 @@ class EvalBelowTrain(Check):
             return
         repeats, samples = repetitions(examination), examination.number("dataset_size")
         memorizes = repeats is not None and samples is not None and repeats >= REPEATS and samples <= SMALL
+        memorizes = memorizes and train.level(0.1, 0.25) - train.level(0.85, 1.0) > FITTED
         memorizes = memorizes and (is_configured(examination, "dataset_size") or (repeats or 0.0) <= PASSES)
         if not memorizes and not (gap.mean < BELOW and upper < 0):
             return

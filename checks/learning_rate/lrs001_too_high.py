@@ -17,7 +17,9 @@ THRESHOLD = 2.0
 MOST_FROM_BAND = 3.0
 SWING_WEIGHT = 0.32
 """Nats for each percent of noise of the evaluation loss at an undecayed rate, from 2.5% (weight 0.8) on."""
-MOST_FROM_SWINGS = 1.6
+MOST_FROM_SWINGS, WILD_SWINGS = 1.6, 2.0
+WILD = 0.12
+"""Noise of the evaluation loss, log units, that is a full warning by itself at an undecayed rate."""
 NO_CLIPPING = 0.8
 STUCK = 0.8
 RISING = 1.0
@@ -61,7 +63,7 @@ class LearningRateTooHigh(Check):
             raise Skip("needs 5 points of a loss")
         band = usual_band(examination)
         signs = self.signs(examination)
-        from_band = min(MOST_FROM_BAND, band.weight_above * above) if above > 0 else max(-0.4, 0.2 * above)
+        from_band = min(MOST_FROM_BAND, band.weight_above * above) if above > 0 else max(-band.weight_within, 0.2 * above)
         score = from_band + sum(signs.values())
         if score < THRESHOLD:
             return
@@ -103,7 +105,7 @@ class LearningRateTooHigh(Check):
         if series is not None and hot:
             noise = swing(series.y)
             if noise >= 0.025:
-                signs["eval swings"] = min(MOST_FROM_SWINGS, SWING_WEIGHT * 100 * noise)
+                signs["eval swings"] = WILD_SWINGS if noise >= WILD else min(MOST_FROM_SWINGS, SWING_WEIGHT * 100 * noise)
             rise = float(series.y[-1] - series.y.min())
             if rise > max(math.log1p(TURNED_UP), 2 * series.sigma) and noise < 0.025:
                 signs["eval turned up"] = 0.5

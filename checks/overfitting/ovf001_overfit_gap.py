@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from diag.check import Check, Finding
+from diag.checks.learning_rate._bands import excess
 from diag.checks.overfitting._gap import best_epoch, gap
 from diag.examination import Examination
 from diag.vocabulary import ERROR, INFO, OVERFIT, WARNING
@@ -104,7 +105,7 @@ class OverfitGap(Check):
                     "too_many_epochs": 3.0,
                     "regularization_too_weak": 1.2,
                     "capacity_too_high": 0.9,
-                    "lr_too_high": 0.8 if early else 0.2,
+                    "lr_too_high": (0.8 if early else 0.2) + max(0.0, min(2.0, excess(examination) or 0.0)),
                 },
                 verdicts={} if weighed or kept else {OVERFIT: 2.2 if few else 4.0 if rise > SIGNIFICANT else 3.0},
             )

@@ -70,14 +70,14 @@ class OverflowSkips(Check):
         if entry.number == 0:
             return
         share = entry.number / max(entry.of, 1)
-        precision = examination.hyperparameter("precision")
+        half = examination.hyperparameter("precision") == "fp16" or "steps were skipped" in entry.source  # only a loss scaler skips
         serious = share > entry.limit and entry.of >= MINIMUM_STEPS
         yield self.finding(
-            f"{entry.number} of {entry.of} {entry.source}" + (": gradients overflowed." if precision in (None, "fp16") else "."),
+            f"{entry.number} of {entry.of} {entry.source}" + (": gradients overflowed." if half else "."),
             severity=WARNING if serious else INFO,
             metric="grad_norm" if "norm" in entry.source else "",
             evidence={"count": entry.number, "of": entry.of, "share": round(share, 5)},
-            causes={"precision_overflow": 2.5 if precision in (None, "fp16") else 0.5} if serious else {},
+            causes=({"precision_overflow": 2.5} if half else {"exploding_gradients": 2.0, "lr_too_high": 1.0}) if serious else {},
         )
 
 

@@ -22,6 +22,11 @@ GAIN_COLD_REPEATED = 0.45
 """The same when the data were seen more than twice: each further pass gains less than the extrapolation says."""
 ANNEALING = 4.0
 """Noise scales added to that: where evaluations swing at the peak rate, much of the late fall is the swings annealing away."""
+GAIN_SMOOTH, SMOOTH_NOISE = 0.04, 80.0
+"""Predicted gain that is enough in a short run whose evaluations are smooth: annealing can only take away noise, so where there
+is none (80 noise scales are granted) a late fall is learning."""
+SMOOTH_EVALS, SMOOTH_STEPS, SMOOTH_GAP = 8, 1000, 0.1
+"""What such a run is: evaluations enough to know their noise, few optimizer steps, nothing memorized yet."""
 GAP_HOT, GAP_COLD = 0.12, 0.2
 """Generalization gap (log units) above which further epochs feed memorization rather than the evaluation loss."""
 SAME = 0.05
@@ -43,8 +48,8 @@ class StillImproving(Check):
 
     ## What it does
     Draws the evaluation loss (the training loss where nothing was evaluated) against the cumulative learning rate and
-    compares the last two quarters. Fires when as much training again promises more than 2% at an undecayed rate, or a
-    quarter of the loss after decay, beyond the noise.
+    compares the last two quarters. Fires when as much training again promises more than 2% at an undecayed rate, 4% in a
+    short run with smooth evaluations, or a quarter of the loss after decay otherwise, beyond the noise.
 
     ## Why is this bad?
     The run was paid for and stopped before it was done.
@@ -94,6 +99,8 @@ class StillImproving(Check):
             repeated = (passes(examination) or 0.0) > FEW_PASSES
             threshold = GAIN_COLD_REPEATED if repeated else GAIN_COLD
             enough = measured.predicted - QUARTERS * measured.error > threshold + annealing
+            if evaluated and len(series) >= SMOOTH_EVALS and examination.run.steps < SMOOTH_STEPS and (overfits or 0.0) < SMOOTH_GAP:
+                enough = enough or measured.predicted > GAIN_SMOOTH + SMOOTH_NOISE * series.sigma
         certain = measured.latest > (CERTAIN if evaluated else 2 * CERTAIN) * measured.error
         memorizes = overfits is not None and overfits > (GAP_HOT if hot else GAP_COLD)
         if memorizes or not (enough and certain):

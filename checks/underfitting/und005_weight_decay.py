@@ -12,6 +12,8 @@ RECOMMENDED = 0.1
 """Largest weight decay that any guide row recommends (S1-010, S3-077)."""
 EXCESSIVE = 0.5
 """Five times that: with decoupled decay at usual rates it competes with the gradient."""
+ABSURD = 1.0
+"""Ten times that, which no overfitting calls for."""
 
 
 class WeightDecay(Check):
@@ -25,7 +27,7 @@ class WeightDecay(Check):
     Decay of that size pulls the weights to zero as fast as the gradient builds them up; the loss stops too high.
 
     ## When it stays silent
-    When no weight decay is known, and when the run overfits.
+    When no weight decay is known, and up to a decay of 1 when the run overfits.
 
     ## What to do
     Set it to 0.01, or to 0 while looking for the reason of a plateau.
@@ -51,7 +53,7 @@ class WeightDecay(Check):
         if decay <= RECOMMENDED or examination.has_nonfinite_loss:
             return
         overfits = series.name != "train/loss" and float(series.y[-1] - series.y.min()) > 0.05
-        excessive = decay >= EXCESSIVE and not overfits
+        excessive = decay >= ABSURD or (decay >= EXCESSIVE and not overfits)
         yield self.finding(
             f"The weight decay of {decay:g} is {decay / RECOMMENDED:.3g} times the largest recommended one, "
             f"and {series.name} stops at {float(series.curve.value[-1]):.4g}.",

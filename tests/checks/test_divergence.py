@@ -73,3 +73,11 @@ def test_a_blow_up_at_the_very_end_is_divergence(n: int) -> None:
     builder = healthy(n=n).lr().blow_up(at=0.92, to=6.0)
     assert severities(builder, "DIV002") == ["error"]
     assert diagnosed(builder).verdict == "DIVERGED"
+
+
+def test_a_run_lost_in_its_first_steps_is_divergence() -> None:
+    builder = healthy()
+    train = np.full(builder.train.size, 1e6) * np.exp(1.5 * np.random.default_rng(0).standard_normal(builder.train.size))
+    train[0] = 3.0
+    assert severities(builder.losses(train), "DIV002") == ["error"]
+    assert diagnosed(builder.losses(train)).verdict == "DIVERGED"

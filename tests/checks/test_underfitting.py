@@ -32,6 +32,14 @@ def test_a_wide_generalization_gap_silences_it() -> None:
     assert found(apart, "UND001") == []
 
 
+def test_a_late_fall_of_smooth_evaluations_in_a_short_run_is_learning_and_with_noise_it_may_be_annealing() -> None:
+    short = healthy(n=60, evals=12, noise=0.0, offset=0.0, logging_steps=5).lr("cosine")
+    falling = short.losses(*(2.0 * np.exp(-0.25 * step / short.step[-1]) for step in (short.step, short.eval_step)))
+    assert severities(falling, "UND001") == ["warning"]
+    noisy = falling.losses(evals=falling.eval * np.exp(0.01 * np.random.default_rng(0).standard_normal(12)))
+    assert found(noisy, "UND001") == []
+
+
 def test_a_drop_of_a_twentieth_in_ten_noisy_points_is_not_underfitting() -> None:
     builder = healthy(noise=0.1).plateau(at=0.2).no_eval()
     assert float(np.ptp(builder.train[-10:])) > 0.05
@@ -108,6 +116,8 @@ def test_weight_decay_far_above_the_recommended_is_a_warning() -> None:
     assert severities(healthy().hyperparameters(weight_decay=3.0), "UND005") == ["warning"]
     assert severities(healthy().hyperparameters(weight_decay=0.2), "UND005") == ["info"]
     assert found(healthy().hyperparameters(weight_decay=0.1), "UND005") == []
+    assert severities(healthy().overfit(rise=0.3).hyperparameters(weight_decay=0.6), "UND005") == ["info"]
+    assert severities(healthy().overfit(rise=0.3).hyperparameters(weight_decay=10.0), "UND005") == ["warning"]
 
 
 def test_an_early_plateau_is_a_remark_and_the_run_healthy() -> None:
