@@ -32,7 +32,7 @@ MIN_SHAPE_POINTS: Final = 5
 MAX_FIT_POINTS: Final = 512
 """Points a schedule is fitted to; longer curves are thinned evenly."""
 
-HORIZONS: Final = np.unique(np.concatenate([np.linspace(1.0, 1.5, 26), np.linspace(1.5, 4.0, 26)]))
+HORIZONS: Final = np.concatenate([np.linspace(1.0, 1.5, 26), np.linspace(1.5, 4.0, 26)[1:]])
 """Decay horizons tried for a cosine, as multiples of the logged length: a cut-off run shows less than its whole decay."""
 
 MIN_STABLE: Final = 0.1

@@ -122,12 +122,18 @@ def _find_file(path: Path, chosen: Adapter | None, report: Callable[[Problem], N
         if (source := chosen.find_file(path)) is not None:
             return source
         raise InputError(path, f"is nothing that the {chosen.name} adapter reads", "leave out --adapter or choose another")
-    for found in (registry.wanted([path.name]), registry.registry()):
+    for found in _by_name_then_all(path.name):
         for candidate in found.adapters.values():
             if (source := candidate.find_file(path)) is not None:
                 _report_broken(found, report)
                 return source
     raise InputError(path, "is not a training log that any adapter knows", "name the file the trainer logged its loss to")
+
+
+def _by_name_then_all(name: str) -> Iterator[registry.Registry]:
+    """The adapters that a name suggests; every one only when those did not know the file, since importing them takes time."""
+    yield registry.wanted([name])
+    yield registry.registry()
 
 
 def _report_broken(found: registry.Registry, report: Callable[[Problem], None]) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cache, lru_cache
-from importlib.metadata import EntryPoint
 from typing import Final, NamedTuple
 
 from diag import plugins
 from diag.adapters import Adapter
 from diag.errors import UsageError
+from diag.plugins import Point
 
 GROUP: Final = "diag.adapters"
 
@@ -84,7 +84,7 @@ def get(name: str) -> Adapter:
 
 
 @lru_cache(maxsize=1)
-def _points() -> dict[str, EntryPoint]:
+def _points() -> dict[str, Point]:
     points = plugins.points(GROUP)
     if not points:
         raise UsageError("no adapters are registered; install the package (pip install -e .)")
