@@ -69,31 +69,28 @@ class Diagnosis:
     questions: tuple[str, ...] = ()
 
 
-TELL_APART: dict[frozenset[str], str] = {
-    frozenset(
-        {"lr_too_high", "warmup_too_short"}
-    ): "Rerun the first tenth with a longer warmup: if the early instability goes, the peak rate was fine.",
-    frozenset(
-        {"lr_too_high", "data_corruption"}
-    ): "Log the loss at every step and see whether the spikes return at the same batches each epoch.",
-    frozenset(
-        {"lr_too_low", "too_few_epochs"}
-    ): "Rerun a fifth of the run at three times the rate: if it leads at the same step, the rate was too low.",
-    frozenset({"lr_too_high", "batch_too_small"}): "Rerun a fifth at half the rate: if the noise stays, the batch is too small.",
-    frozenset(
-        {"lr_too_high", "exploding_gradients"}
-    ): "Log grad_norm at every step: growth before the jump speaks for exploding gradients.",
-    frozenset(
-        {"capacity_too_low", "lr_too_low"}
-    ): "Rerun a fifth at three times the rate: if the plateau does not move, capacity is the limit.",
-    frozenset({"too_many_epochs", "regularization_too_weak"}): "Stop at the best step: if that loss is still too high, regularize instead.",
-    frozenset({"too_many_epochs", "eval_leak"}): "Evaluate on fresh data that shares no example with the training set.",
-    frozenset({"frozen_parameters", "lr_too_low"}): "Compare a checkpoint with the start: unchanged weights mean frozen parameters.",
-    frozenset(
-        {"frozen_parameters", "vanishing_gradients"}
+TELL_APART: dict[tuple[str, str], str] = {
+    ("batch_too_small", "lr_too_high"): "Rerun a fifth at half the rate: if the noise stays, the batch is too small.",
+    ("capacity_too_low", "lr_too_low"): "Rerun a fifth at three times the rate: if the plateau does not move, capacity is the limit.",
+    ("data_corruption", "lr_too_high"): "Log the loss at every step and see whether the spikes return at the same batches each epoch.",
+    ("eval_leak", "too_many_epochs"): "Evaluate on fresh data that shares no example with the training set.",
+    ("exploding_gradients", "lr_too_high"): "Log grad_norm at every step: growth before the jump speaks for exploding gradients.",
+    ("frozen_parameters", "lr_too_low"): "Compare a checkpoint with the start: unchanged weights mean frozen parameters.",
+    (
+        "frozen_parameters",
+        "vanishing_gradients",
     ): "Log the gradient norm by layer: zero everywhere means frozen, falling with depth means vanishing.",
+    (
+        "lr_too_high",
+        "warmup_too_short",
+    ): "Rerun the first tenth with a longer warmup: if the early instability goes, the peak rate was fine.",
+    (
+        "lr_too_low",
+        "too_few_epochs",
+    ): "Rerun a fifth of the run at three times the rate: if it leads at the same step, the rate was too low.",
+    ("regularization_too_weak", "too_many_epochs"): "Stop at the best step: if that loss is still too high, regularize instead.",
 }
-"""Pairs of causes that one log cannot separate, and the experiment that can."""
+"""Pairs of causes (in alphabetical order) that one log cannot separate, and the experiment that can."""
 
 
 def logistic(x: float) -> float:
@@ -105,7 +102,8 @@ def diagnose(run: Run, findings: Sequence[Finding]) -> Diagnosis:
     """Weigh the findings of one run.
 
     The verdict is the one with the most evidence; its confidence is the softmax probability. A run with too few loss
-    points and no sick finding is INCONCLUSIVE, and so is a reward-driven run that logged no reward.
+    points and no sick finding is INCONCLUSIVE, and so is one of which a finding says that it cannot be told; the confidence is then
+    that in nothing being wrong with what was seen.
     """
     odds = {HEALTHY: HEALTHY_PRIOR}
     for finding in findings:
@@ -119,9 +117,8 @@ def diagnose(run: Run, findings: Sequence[Finding]) -> Diagnosis:
     causes = rank_causes(findings)
     if verdict == HEALTHY:
         causes = tuple(cause for cause in causes if cause.cause in HYGIENE or cause.score >= CAUSE_LIKELY)
-        reasons = [finding for finding in findings if finding.verdicts.get(INCONCLUSIVE, 0) > 0]
-        if reasons or not has_enough(run):
-            return Diagnosis(INCONCLUSIVE, 1.0 - confidence if reasons else 0.9, causes, what_to_log(run))
+        if any(finding.verdicts.get(INCONCLUSIVE, 0) > 0 for finding in findings) or not has_enough(run):
+            return Diagnosis(INCONCLUSIVE, round(confidence, 4), causes, what_to_log(run))
     return Diagnosis(verdict, round(confidence, 4), causes, tuple(questions(causes)))
 
 
@@ -168,5 +165,6 @@ def rank_causes(findings: Iterable[Finding]) -> tuple[RankedCause, ...]:
 
 def questions(causes: Sequence[RankedCause]) -> Iterable[str]:
     """What would tell the two leading causes apart, where that is known."""
-    if len(causes) >= 2 and (question := TELL_APART.get(frozenset({causes[0].cause, causes[1].cause}))):
+    leading = [cause.cause for cause in causes[:2]]
+    if len(leading) == 2 and (question := TELL_APART.get((min(leading), max(leading)))):
         yield question

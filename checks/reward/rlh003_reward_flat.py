@@ -9,7 +9,7 @@ import numpy as np
 from diag.check import Check, Finding
 from diag.checks.reward._levels import MINIMUM_POINTS, deviation, levels, separation
 from diag.examination import Examination
-from diag.vocabulary import INFO, PLATEAU, WARNING
+from diag.vocabulary import INCONCLUSIVE, INFO, PLATEAU, WARNING
 
 RISEN = 3.0
 """Standard errors above the start that the best later level must reach to count as a rise: the best of 7 equal levels lies 1.35 above
@@ -86,5 +86,5 @@ class RewardFlat(Check):
                 "equal_groups": round(idle, 4),
             },
             causes={"lr_too_low": 0.5},
-            verdicts={PLATEAU: 3.0 if silent else 0.5},
+            verdicts={PLATEAU: 3.0} if silent else {PLATEAU: 0.5, INCONCLUSIVE: 1.0},
         )
