@@ -21,7 +21,15 @@ SIGMAS = (0.015, 0.03, 0.065, 0.15, 0.32)
 """Noise of the training loss, log units: the deciles 10, 25, 50, 75, 90 of real runs."""
 EVAL_SHARE = 0.15
 """Noise of an evaluation relative to that of a training point (evaluations average over many batches)."""
+CONVERGED = 0.02
+"""Largest gain from as much training again that a healthy run leaves on the table."""
 LENGTHS = (12, 60, 200, 900)
+
+
+def gain(floor: float, height: float, speed: float) -> float:
+    """What as much training again would take off the loss at the end, relative."""
+    now, later = (floor + height / (1 + speed * x) for x in (1.0, 2.0))
+    return 1 - later / now
 
 
 def healthy(rng: np.random.Generator, points: int, heavy: bool) -> Run:
@@ -32,6 +40,8 @@ def healthy(rng: np.random.Generator, points: int, heavy: bool) -> Run:
     sigma = float(rng.choice(SIGMAS))
     floor, height = float(rng.uniform(0.3, 3.0)), float(rng.uniform(0.5, 4.0))
     speed = float(rng.uniform(20, 80))
+    while gain(floor, height, speed) > CONVERGED:  # a run that would still gain is not healthy
+        speed *= 1.5
 
     def trend(x: np.ndarray) -> np.ndarray:
         return floor + height * (1 + speed * x / total) ** -1.0
