@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from diag import stats
 from diag.check import Check, Finding, Skip, percent
 from diag.checks.underfitting._gain import QUARTERS, gain, generalization_gap
 from diag.examination import Examination
@@ -33,6 +34,8 @@ SAME = 0.05
 """Generalization gap up to which training and evaluation loss measure the same thing."""
 CERTAIN = 3.0
 """The last quarter's drop must exceed this many standard errors; twice that for a training loss."""
+TREND_ALPHA = 0.02
+"""At an undecayed rate a significant downward trend over the second half of the run is as good."""
 QUIET = 0.15
 """Noise of a training loss (log units) up to which its fall can be read without evaluations."""
 FEW_PASSES = 2.0
@@ -102,6 +105,8 @@ class StillImproving(Check):
             if evaluated and len(series) >= SMOOTH_EVALS and examination.run.steps < SMOOTH_STEPS and (overfits or 0.0) < SMOOTH_GAP:
                 enough = enough or measured.predicted > GAIN_SMOOTH + SMOOTH_NOISE * series.sigma
         certain = measured.latest > (CERTAIN if evaluated else 2 * CERTAIN) * measured.error
+        if hot and evaluated and not certain:
+            certain = stats.falling_p_value(series.y[series.progress >= 0.5]) < TREND_ALPHA
         memorizes = overfits is not None and overfits > (GAP_HOT if hot else GAP_COLD)
         if memorizes or not (enough and certain):
             return

@@ -20,6 +20,15 @@ def test_a_steady_fall_at_a_constant_rate_is_undertrained() -> None:
     assert {verdict.causes[0].cause, verdict.causes[1].cause} == {"too_few_epochs", "lr_too_low"}
 
 
+def test_noisy_evaluations_that_fall_one_after_the_other_at_a_constant_rate_are_enough() -> None:
+    builder = healthy(n=100, evals=10, noise=0.02, offset=0.0, epochs=2).lr("constant", warmup=0.0)
+    falling = np.array([1.40, 1.33, 1.31, 1.25, 1.24, 1.22, 1.20, 1.17, 1.165, 1.14])
+    train = np.interp(builder.step, builder.eval_step, falling)
+    assert severities(builder.losses(train, falling), "UND001") == ["warning"]
+    flat = np.where(np.arange(10) < 5, falling, 1.24 + 0.01 * np.array([0, 0, 0, 0, 0, 1, -1, 1, -1, 0]))
+    assert found(builder.losses(train, flat), "UND001") == []
+
+
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
 @pytest.mark.parametrize("seed", range(5))
 def test_a_converged_run_is_not_undertrained(schedule: str, seed: int) -> None:
