@@ -1,8 +1,8 @@
 """What installed packages register under diag's entry point groups.
 
-``importlib.metadata`` answers the same question, but importing it (with ``email``, ``zipfile`` and ``socket``) takes a sixth of the time
-in which a small log is read and judged, and a hook in a commit is run many times. So ``entry_points.txt`` is read here directly, as the
-packaging specification describes it, and ``importlib.metadata`` is asked only where packages do not lie in plain folders.
+``importlib.metadata`` answers the same question, but importing it (with ``email``, ``zipfile`` and ``socket``) takes a good part of the
+time in which a small log is read and judged, and a hook in a commit is run many times. So ``entry_points.txt`` is read here directly,
+as the packaging specification describes it, and ``importlib.metadata`` is asked only where packages do not lie in plain folders.
 """
 
 from __future__ import annotations

@@ -20,8 +20,6 @@ MEDIAN_CHI2 = 0.4549
 """Median of a chi-squared variable with one degree of freedom."""
 SECOND_DIFFERENCE_VARIANCE = 6.0
 """Variance of y[i] - 2 y[i+1] + y[i+2] for white noise of variance one."""
-
-
 ROUNDED = 0.1
 """Share of equal neighbours from which on a series was rounded."""
 

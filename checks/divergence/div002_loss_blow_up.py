@@ -11,6 +11,7 @@ import numpy as np
 from diag import stats
 from diag.check import LARGEST_LOG, Check, Finding, Skip, percent
 from diag.examination import Examination, Series
+from diag.run import FloatArray
 from diag.vocabulary import DIVERGED, ERROR, UNSTABLE, WARNING
 
 BLOCKS = 12
@@ -44,7 +45,8 @@ class LossBlowUp(Check):
     ## What it does
     Cuts the run into blocks and compares the median of the last ones with the best one. Fires when the loss ends at
     least 20% (warning) or 50% (error) above its best block beyond the noise of the series, or when it has lost most of
-    the progress it had made. The last 2% are compared with the quarter before as well, for a blow-up at the very end.
+    the progress it had made. The last 2% are compared with the quarter before as well, for a blow-up at the very end,
+    and the end with the very first loss, for one in the first steps.
 
     ## Why is this bad?
     The model that comes out is worse than one from the middle of the run; the steps since the best are lost.
@@ -71,9 +73,10 @@ class LossBlowUp(Check):
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
         train = examination.require_train(10)
-        if train.sigma > TOO_NOISY and lost_at_once(train) is None:
+        found = lost_at_once(train)
+        if found is None and train.sigma > TOO_NOISY:
             raise Skip("the training loss is too noisy to tell a rise; see NSE001")
-        found = lost_at_once(train) or settled_rise(train) or late_rise(train)
+        found = found or settled_rise(train) or late_rise(train)
         if found is None:
             return
         severe = found.rise >= RISE_ERROR or found.lost >= LOST_SHARE
@@ -102,9 +105,14 @@ class Rise(NamedTuple):
     since: int
 
 
+def last_sixth(train: Series) -> FloatArray:
+    """The log losses of the last sixth of the rows, two at least."""
+    return train.y[-max(len(train) // 6, 2) :]
+
+
 def lost_at_once(train: Series) -> Rise | None:
     """The end of the run far above its very first loss: it blew up in the first steps, and there is no best to compare with."""
-    start, tail = float(train.y[0]), train.y[-max(len(train) // 6, 2) :]
+    start, tail = float(train.y[0]), last_sixth(train)
     rise = float(np.median(tail)) - start
     if rise < AT_ONCE or float(np.quantile(tail, 0.1)) < start + RISE_ERROR or rise < NOISE_FACTOR * min(train.sigma, TOO_NOISY):
         return None
@@ -116,7 +124,7 @@ def settled_rise(train: Series) -> Rise | None:
     blocks = np.array_split(train.y, max(2, min(BLOCKS, len(train) // BLOCK_POINTS)))
     level = np.array([float(np.median(block)) for block in blocks])
     best = int(np.argmin(level[:-1])) if level.size > 1 else 0
-    tail = train.y[-max(len(train) // 6, 2) :]
+    tail = last_sixth(train)
     rise = float(np.median(tail)) - float(level[best])
     error = train.sigma * math.sqrt(math.pi / 2 * (1 / blocks[best].size + 1 / tail.size))
     if rise < max(RISE_WARNING, NOISE_FACTOR * error) or best >= level.size - 2:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from diag.check import Check, Finding, Skip
 from diag.checks.learning_rate._bands import excess, usual_band
-from diag.checks.spikes.spk004_eval_swings import MINIMUM_EVALS, STILL_HOT, swing
+from diag.checks.spikes.spk004_eval_swings import MINIMUM_EVALS, NOTABLE, STILL_HOT, swing
 from diag.checks.underfitting.und006_early_plateau import late_fall
 from diag.examination import Examination
 from diag.vocabulary import INFO, PLATEAU, UNSTABLE, WARNING
@@ -17,9 +17,11 @@ THRESHOLD = 2.0
 MOST_FROM_BAND = 3.0
 SWING_WEIGHT = 0.32
 """Nats for each percent of noise of the evaluation loss at an undecayed rate, from 2.5% (weight 0.8) on."""
-MOST_FROM_SWINGS, WILD_SWINGS = 1.6, 2.0
-WILD = 0.12
-"""Noise of the evaluation loss, log units, that is a full warning by itself at an undecayed rate."""
+MOST_FROM_SWINGS = 1.6
+WILD, WILD_SWINGS = 0.12, 2.0
+"""Noise of the evaluation loss, log units, that is a full warning by itself at an undecayed rate, and its weight."""
+WITHIN_WEIGHT = 0.2
+"""Nats against it for each e-fold that the rate lies below the upper end of its band, up to the band's own limit."""
 NO_CLIPPING = 0.8
 STUCK = 0.8
 RISING = 1.0
@@ -63,7 +65,7 @@ class LearningRateTooHigh(Check):
             raise Skip("needs 5 points of a loss")
         band = usual_band(examination)
         signs = self.signs(examination)
-        from_band = min(MOST_FROM_BAND, band.weight_above * above) if above > 0 else max(-band.weight_within, 0.2 * above)
+        from_band = min(MOST_FROM_BAND, band.weight_above * above) if above > 0 else max(-band.weight_within, WITHIN_WEIGHT * above)
         score = from_band + sum(signs.values())
         if score < THRESHOLD:
             return
@@ -104,10 +106,10 @@ class LearningRateTooHigh(Check):
         hot = float(examination.schedule(series.step[-1:] if series else examination.main.step[-1:])[0]) >= STILL_HOT  # type: ignore[union-attr]
         if series is not None and hot:
             noise = swing(series.y)
-            if noise >= 0.025:
+            if noise >= NOTABLE:
                 signs["eval swings"] = WILD_SWINGS if noise >= WILD else min(MOST_FROM_SWINGS, SWING_WEIGHT * 100 * noise)
             rise = float(series.y[-1] - series.y.min())
-            if rise > max(math.log1p(TURNED_UP), 2 * series.sigma) and noise < 0.025:
+            if rise > max(math.log1p(TURNED_UP), 2 * series.sigma) and noise < NOTABLE:
                 signs["eval turned up"] = 0.5
         clip = examination.run.hyperparameters.get("max_grad_norm")
         if signs and clip is not None and not clip.value:

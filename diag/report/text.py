@@ -258,7 +258,7 @@ class _Page:
         ranks = sorted({fix.rank for fix in fixes})
         bullet = f"{INDENT}{self.sign('·', '-')} "
         for rank in ranks[:SHOWN_RANKS]:
-            text = ", ".join(f"{fix.parameter} {_change(fix)}" if _change(fix) else fix.reason for fix in fixes if fix.rank == rank)
+            text = ", ".join(f"{fix.parameter} {change}" if (change := _change(fix)) else fix.reason for fix in fixes if fix.rank == rank)
             yield from self.paragraph(text, INDENT * 2, bullet)
         if (hidden := len(ranks) - SHOWN_RANKS) > 0:
             yield INDENT + self.paint(f"and {hidden} more (--verbose)", "dim")
