@@ -19,6 +19,9 @@ AT_PEAK: Final = 0.995
 RISING: Final = 0.98
 """Share of the peak below which the first logged learning rate means that a warmup was going on."""
 
+JUMPED: Final = 0.9
+"""Share of a stepwise schedule's whole fall that its jumps make up; the rest is rounding."""
+
 FIT_TOLERANCE: Final = 0.01
 """Largest deviation from a schedule's formula, as a share of the peak: above the rounding of console logs (2 to 3 digits)
 and the off-by-one between a step and its logged learning rate on schedules of 100 steps."""
@@ -329,8 +332,11 @@ def _shape(step: FloatArray, rate: FloatArray, begins: list[float]) -> str | Non
 
 def _is_steps(rate: FloatArray) -> bool:
     """Whether a curve only falls in few jumps and is flat between them."""
-    change = np.abs(np.diff(rate)) > FLAT_TOLERANCE
-    return bool((np.diff(rate) <= FLAT_TOLERANCE).all()) and 0 < int(change.sum()) <= 0.1 * rate.size
+    fall = -np.diff(rate)
+    jump = fall > FLAT_TOLERANCE
+    if not bool((fall >= -FLAT_TOLERANCE).all()) or not 0 < int(jump.sum()) <= 0.1 * rate.size:
+        return False
+    return float(fall[jump].sum()) >= JUMPED * float(rate[0] - rate[-1])  # a smooth fall may exceed the tolerance here and there
 
 
 def _schedule(run: Run) -> None:
