@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from diag.choices import checked_codes, choose
 from diag.errors import DiagError, UsageError
 from diag.result import Problem, Report, RunReport, sort_findings
 from diag.run import Hyperparameter, Run
@@ -32,7 +33,7 @@ class Settings:
     ignore: tuple[str, ...] = ()
     context: tuple[tuple[str, Any], ...] = ()
     dialect: str | None = None
-    profile: str = "balanced"
+    profile: str | None = None
 
 
 def analyze(
@@ -45,7 +46,7 @@ def analyze(
     model_parameters: float | None = None,
     dataset_size: int | None = None,
     dialect: str | None = None,
-    profile: str = "balanced",
+    profile: str | None = None,
     tracking_uri: str | None = None,
     jobs: int = 1,
     on_progress: Progress | None = None,
@@ -62,7 +63,7 @@ def analyze(
         dataset_size: training samples.
         dialect: framework to write the changes for; by default the one that the run's config is written in.
         profile: how boldly to change things: ``conservative``, ``balanced``, ``aggressive``, or the name of one guide
-            (``diag.guides.SOURCES``).
+            (``diag.guides.SOURCES``); by default the guide of the run's own framework, else ``balanced``.
         tracking_uri: MLflow server or store to read from.
         jobs: runs to analyze at a time, in processes of their own if more than 1.
         on_progress: called after each file read and each run judged.
@@ -203,6 +204,7 @@ def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Pr
     from diag.battery import examine
     from diag.diagnosis import Diagnosis, diagnose
     from diag.dialects import render
+    from diag.guides import default_profile
     from diag.prescription import Fix, best_checkpoint, prescribe
 
     for name, value in settings.context:
@@ -220,11 +222,12 @@ def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Pr
             problems.append(_crash(run, what, f"{type(error).__name__}: {error}"))
             return otherwise
 
+    profile = settings.profile or default_profile(run.dialect)
     findings, skipped, crashes = examine(run, settings.select, settings.ignore)
     problems += [_crash(run, f"check {crash.code}", crash.error) for crash in crashes]
     diagnosis = guarded("the diagnosis", lambda: diagnose(run, findings), Diagnosis(INCONCLUSIVE, 0.0))
     no_fixes: tuple[Fix, ...] = ()
-    fixes = guarded("the prescription", lambda: tuple(prescribe(run, diagnosis, findings, profile=settings.profile)), no_fixes)
+    fixes = guarded("the prescription", lambda: tuple(prescribe(run, diagnosis, findings, profile=profile)), no_fixes)
     overrides = guarded(f"dialect {run.dialect}", lambda: render(run.dialect, run, fixes) if fixes else None, None)
     report = RunReport(
         run=run,
@@ -248,22 +251,12 @@ def wants_traceback() -> bool:
 
 
 def _checked_codes(prefixes: Iterable[str]) -> tuple[str, ...]:
-    """The prefixes in upper case.
-
-    Raises:
-        UsageError: no check's code begins with one of them.
-    """
     wanted = (prefixes,) if isinstance(prefixes, str) else tuple(prefixes)
-    cleaned = tuple(prefix.strip().upper() for prefix in wanted)
-    if not cleaned:
+    if not wanted:
         return ()
     from diag.battery import checks
 
-    codes = [check.code for check in checks()]
-    for prefix in cleaned:
-        if not prefix or not any(code.startswith(prefix) for code in codes):
-            raise UsageError(f"no check has a code that begins with {prefix!r}{_nearest(prefix, {*codes, *(code[:3] for code in codes)})}")
-    return cleaned
+    return checked_codes(wanted, [check.code for check in checks()])
 
 
 def _checked_dialect(name: str | None) -> str | None:
@@ -272,26 +265,15 @@ def _checked_dialect(name: str | None) -> str | None:
     from diag import plugins
     from diag.dialects.table import signatures
 
-    return _choice("dialect", name, sorted({*plugins.points("diag.dialects"), *(dialect for dialect, _, _ in signatures())}))
+    return choose("dialect", name, sorted({*plugins.points("diag.dialects"), *(dialect for dialect, _, _ in signatures())}))
 
 
-def _checked_profile(name: str) -> str:
+def _checked_profile(name: str | None) -> str | None:
+    if name is None:
+        return None
     from diag.guides import PROFILES, SOURCES
 
-    return _choice("profile", name, (*PROFILES, *SOURCES))
-
-
-def _choice(what: str, value: str, known: Sequence[str]) -> str:
-    if value not in known:
-        raise UsageError(f"{what} is {value!r}; it must be one of {', '.join(known)}{_nearest(value, known)}")
-    return value
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches
-
-    match = get_close_matches(word, sorted(known), n=1, cutoff=0.5)
-    return f"; did you mean {match[0]!r}?" if match else ""
+    return choose("profile", name, (*PROFILES, *SOURCES))
 
 
 def _context(method: str | None, model_parameters: float | None, dataset_size: int | None) -> tuple[tuple[str, Any], ...]:
@@ -301,7 +283,7 @@ def _context(method: str | None, model_parameters: float | None, dataset_size: i
         UsageError: a value is impossible.
     """
     if method is not None:
-        _choice("method", method, METHODS)
+        choose("method", method, METHODS)
     for name, number in (("model_parameters", model_parameters), ("dataset_size", dataset_size)):
         if number is not None and not 0 < number < float("inf"):
             raise UsageError(f"{name} is {number}; it must be a positive number")

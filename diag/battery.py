@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from diag import plugins
 from diag.check import Check, Finding, Skip
+from diag.choices import prefixed
 from diag.errors import UsageError
 from diag.examination import Examination
 from diag.run import Run
@@ -62,16 +63,7 @@ def selected(select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tuple[Ch
 
     Where both match, the longer prefix wins.
     """
-    chosen, dropped = tuple(select), tuple(ignore)
-
-    def longest(code: str, prefixes: tuple[str, ...]) -> int:
-        return max((len(prefix) for prefix in prefixes if code.startswith(prefix)), default=-1)
-
-    def keep(code: str) -> bool:
-        wanted = longest(code, chosen) if chosen else 0
-        return wanted >= 0 and wanted > longest(code, dropped)
-
-    return tuple(check for check in checks() if keep(check.code))
+    return tuple(check for check in checks() if prefixed(check.code, select, ignore))
 
 
 def sort_key(finding: Finding) -> tuple[int, str, int, str]:

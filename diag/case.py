@@ -14,6 +14,7 @@ from diag.diagnosis import Diagnosis
 from diag.guides import Band, band
 from diag.guides.profiles import BALANCED, ERROR_LEARNING_RATE
 from diag.run import Checkpoint, FloatArray, IntArray, Run
+from diag.text import significant
 
 SMALLEST_GUIDED_MODEL: Final = 5e8
 """Parameters. The guides speak of models from about a billion parameters up; their bands say nothing about smaller ones."""
@@ -28,21 +29,6 @@ REWARD_WINDOW: Final = 5
 
 STEP_SLACK: Final = 1
 """Steps. Some frameworks count from 0 in the log and from 1 in the checkpoint's name."""
-
-
-def significant(value: float, digits: int = 2) -> float:
-    """``value`` rounded to so many significant digits."""
-    return float(f"{value:.{digits - 1}e}") if math.isfinite(value) else value
-
-
-def show(value: Any) -> str:
-    """A value for a sentence: ``2e-4``, ``0.05``, ``16``, ``cosine``."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
-    if value != 0 and abs(value) < 1e-3:
-        mantissa, exponent = f"{value:.2e}".split("e")
-        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
-    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
 
 
 class Case:

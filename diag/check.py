@@ -64,21 +64,38 @@ class Finding:
         return hashlib.sha256(f"{self.code}\0{self.metric}".encode()).hexdigest()[:16]
 
 
-class Check:
-    """Base of all checks: metadata as class attributes, one method ``examine``.
+class Documented:
+    """What checks of runs and lint rules of configs have in common: a code, a name, a severity, rules, and a page.
 
-    The class docstring is the check's page: first line the summary, then the sections "## What it does",
-    "## Why is this bad?", "## When it stays silent", "## What to do", "## References".
+    The class docstring is the page: first line the summary, then the sections "## What it does", "## Why is this bad?",
+    "## When it stays silent", "## What to do", "## References".
     """
 
     code: ClassVar[str]
     name: ClassVar[str]
-    needs: ClassVar[tuple[str, ...]] = ()
-    """Canonical metrics without which the check is skipped; ``eval/loss`` is met by any evaluation loss."""
     severity: ClassVar[str] = WARNING
     """The usual severity; a finding may carry another."""
     rules: ClassVar[tuple[str, ...]] = ()
-    """Ids of the guide rows that the check's thresholds and advice come from."""
+    """Ids of the guide rows that the thresholds and the advice come from."""
+
+    @classmethod
+    def page(cls) -> str:
+        """The documentation page, Markdown."""
+        import inspect
+
+        return inspect.cleandoc(cls.__doc__ or "")
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of the page."""
+        return cls.page().split("\n", 1)[0]
+
+
+class Check(Documented):
+    """Base of all checks of runs: metadata as class attributes, one method ``examine``."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Canonical metrics without which the check is skipped; ``eval/loss`` is met by any evaluation loss."""
     reward_logs: ClassVar[bool] = False
     """Whether the check also applies to reward-driven runs (GRPO, PPO, DPO), whose loss does not measure progress."""
 
@@ -96,15 +113,3 @@ class Check:
             rules=self.rules if rules is None else rules,
             **details,
         )
-
-    @classmethod
-    def page(cls) -> str:
-        """The check's documentation page, Markdown."""
-        import inspect
-
-        return inspect.cleandoc(cls.__doc__ or "")
-
-    @classmethod
-    def summary(cls) -> str:
-        """The first line of the page."""
-        return cls.page().split("\n", 1)[0]

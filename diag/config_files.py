@@ -1,7 +1,7 @@
-"""JSON and YAML files as flat configs: dotted key to value, and the line each key stands on.
+"""JSON and YAML files beside a log as flat configs: dotted key to value, and the line each key stands on.
 
-A file is only read as text: no tag constructs an object, aliases are followed within MAX_KEYS and MAX_DEPTH, and
-nothing that is in a file raises.
+Files are read by the same parsers as ``diag.documents``, but forgivingly: what they hold never raises, wrappings of loggers
+(``{"value": x}``, ``Namespace(lr=0.1)``) are undone, and aliases are followed within MAX_KEYS and MAX_DEPTH.
 """
 
 from __future__ import annotations
@@ -12,57 +12,74 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from diag.documents import MARKS
+from diag.documents.json_form import tree
+from diag.documents.tree import MAPPING, MAX_DEPTH, MAX_KEYS, SCALAR, Node
+from diag.documents.yaml_form import NotYamlError, trees
+
 MAX_JSON_BYTES: Final = 4 << 20
 """Bytes above which a JSON file beside a log is not taken for a config."""
 
 MAX_YAML_BYTES: Final = 64 << 10
 """Bytes above which a YAML file is not read: configs are far smaller, and the parser that keeps line numbers takes a second for these."""
 
-MAX_KEYS: Final = 20_000
-"""Leaves read of one config; a YAML bomb unfolds to more than any memory."""
-
 MAX_ITEMS: Final = 512
 """Items of one list that are kept; the longest that matters names the modules to adapt."""
-
-MAX_DEPTH: Final = 32
-"""Nesting that is followed; the configs of all known frameworks stay below 12."""
 
 MAX_LITERAL: Final = 20_000
 """Characters of a text value that are parsed as a Python literal (a namespace or mapping written with repr)."""
 
 
-class _Node(NamedTuple):
+class _Leaf(NamedTuple):
     key: str
     value: Any
     line: int
 
 
+class _Lined(dict[str, Any]):
+    """A mapping that knows the line, from 1, of each of its keys."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: dict[str, int] = {}
+
+
 def flatten(native: Mapping[str, Any]) -> dict[str, Any]:
     """Leaves of a nested config by dotted key: scalars and lists of scalars; wrappings undone, depth and number bounded."""
     flat: dict[str, Any] = {}
-    for node in _leaves(native, "", 0):
-        flat.setdefault(node.key, node.value)
-        if len(flat) >= MAX_KEYS:
-            break
+    for leaf in _leaves(native, []):
+        flat.setdefault(leaf.key, leaf.value)
     return flat
 
 
-def _leaves(mapping: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[_Node]:
-    lines = mapping.lines if isinstance(mapping, _Lined) else {}
-    for key, value in mapping.items():
-        name = f"{prefix}{key}"
-        line = lines.get(key, 0)
-        if isinstance(value, Mapping) and "value" in value and set(value) <= {"value", "desc"}:
-            value = value["value"]
-        if isinstance(value, str):
-            value = _unfold(value)
-        if isinstance(value, Mapping):
-            if depth < MAX_DEPTH:
-                yield from _leaves(value, f"{name}.", depth + 1)
-        elif isinstance(value, (list, tuple)):
-            yield _Node(name, [_plain(item) for item in value[:MAX_ITEMS] if not isinstance(item, (Mapping, list, tuple))], line)
+def _leaves(native: Mapping[Any, Any], problems: list[str]) -> Iterator[_Leaf]:
+    """Leaves among the first MAX_KEYS keys, down to MAX_DEPTH; ``problems`` says if there are more."""
+    left = MAX_KEYS
+    stack = [("", native, iter(native.items()))]
+    while stack:
+        prefix, mapping, items = stack[-1]
+        lines = mapping.lines if isinstance(mapping, _Lined) else {}
+        for key, value in items:
+            if not left:
+                problems.append(f"holds more than {MAX_KEYS} keys, the rest was not read")
+                return
+            left -= 1
+            name, line = f"{prefix}{key}", lines.get(key, 0)
+            if isinstance(value, Mapping) and "value" in value and set(value) <= {"value", "desc"}:
+                value = value["value"]
+            if isinstance(value, str):
+                value = _unfold(value)
+            if isinstance(value, Mapping):
+                if len(stack) <= MAX_DEPTH:
+                    stack.append((f"{name}.", value, iter(value.items())))
+                    break
+            elif isinstance(value, (list, tuple)):
+                kept = [_plain(item) for item in value[:MAX_ITEMS] if not isinstance(item, (Mapping, list, tuple))]
+                yield _Leaf(name, kept, line)
+            else:
+                yield _Leaf(name, _plain(value), line)
         else:
-            yield _Node(name, _plain(value), line)
+            stack.pop()
 
 
 def _plain(value: Any) -> Any:
@@ -110,169 +127,105 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, int], str]:
         mapping gives an empty one. Never raises for what is in the file.
     """
     limit = MAX_JSON_BYTES if path.suffix == ".json" else MAX_YAML_BYTES
+    file = as_trained(path)
     try:
-        if not path.is_file():  # reading a pipe would wait for ever
+        if not file.is_file():  # reading a pipe would wait for ever
             return {}, {}, ""
-        if path.stat().st_size > limit:
+        if file.stat().st_size > limit:
             return {}, {}, f"larger than {limit >> 10} KiB, not read as a config"
-        raw = path.read_bytes()
+        raw = file.read_bytes()
     except OSError as error:
         return {}, {}, f"could not be read ({error.strerror or type(error).__name__})"
     text = _decode(raw)
     return _load_json(text) if path.suffix == ".json" else _load_yaml(text)
 
 
+KEPT: Final = ".orig"
+"""What is added to the name of a run's own config for the copy that is kept when it is changed in place."""
+
+GOES_ON: Final = 300.0
+"""Seconds by which another file of the run must be newer than the copy to say that the run went on after the change: copying a folder
+or checking it out takes less."""
+
+
+def kept(path: Path) -> Path:
+    """Where the copy of a config is kept."""
+    return path.with_name(path.name + KEPT)
+
+
+def as_trained(path: Path) -> Path:
+    """The file that says what a run was trained with: the config, or the copy of it that was kept when it was changed after the run.
+
+    A copy no longer counts once anything else in the folder was written well after it: the changed config was trained with then.
+    """
+    copy = kept(path)
+    try:
+        if not copy.is_file():
+            return path
+        written = [entry.stat().st_mtime for entry in path.parent.iterdir() if entry.is_file() and entry not in (path, copy)]
+        return path if max(written, default=0.0) > copy.stat().st_mtime + GOES_ON else copy
+    except OSError:
+        return path
+
+
 def _decode(raw: bytes) -> str:
-    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if raw.startswith(mark):
-            return raw.decode(encoding, errors="replace")
-    return raw.decode("utf-8", errors="replace")
+    encoding = next((encoding for mark, encoding in MARKS if raw.startswith(mark)), "utf-8")
+    return raw.decode(encoding, errors="replace")
 
 
 def _load_json(text: str) -> tuple[dict[str, Any], dict[str, int], str]:
-    repeated: list[str] = []
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        mapping = dict(items)
-        if len(mapping) < len(items):
-            keys = [key for key, _ in items]
-            repeated.extend(key for key in mapping if keys.count(key) > 1 and len(repeated) < 3)
-        return mapping
-
     try:
-        data = json.loads(text, object_pairs_hook=pairs)
+        json.loads(text)
     except RecursionError:
         return {}, {}, "nested too deeply, not read as a config"
     except ValueError:
         return {}, {}, "is not valid JSON, not read as a config"
-    if not isinstance(data, Mapping):
-        return {}, {}, ""
-    problem = f"sets {', '.join(repeated)} more than once, the last one counts" if repeated else ""
-    return flatten(data), json_lines(text), problem
-
-
-JSON_TOKEN: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}\[\],:\n]')
-
-
-def json_lines(text: str) -> dict[str, int]:
-    """Dotted key of every member of nested JSON objects to its line, from 1. The text must be valid JSON."""
-    lines: dict[str, int] = {}
-    stack: list[str | None] = []  # one entry a container: the prefix of its keys, None for an array
-    line, pending, last, after_key = 1, "", "", False
-    for match in JSON_TOKEN.finditer(text):
-        token = match[0]
-        if token == "\n":
-            line += 1
-        elif token[0] == '"':
-            last = token
-            if stack and stack[-1] is not None and not after_key:
-                try:
-                    pending = stack[-1] + json.loads(last)
-                except ValueError:
-                    pending = stack[-1] + last[1:-1]
-                lines.setdefault(pending, line)
-        elif token == ":":
-            after_key = True
-        elif token == ",":
-            after_key = False
-        elif token in "{[":
-            inside_array = bool(stack) and stack[-1] is None
-            stack.append(None if token == "[" or inside_array else f"{pending}." if stack else "")
-            after_key = False
-        elif stack:
-            stack.pop()
-            after_key = False
-    return lines
-
-
-class _Lined(dict[str, Any]):
-    """A mapping that knows the line, from 1, of each of its keys."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: dict[str, int] = {}
-
-
-class _Builder:
-    """Plain values from a YAML node graph: no tag constructs anything, an alias is the same object again."""
-
-    def __init__(self) -> None:
-        self.repeated: list[str] = []
-        self._done: dict[int, Any] = {}
-
-    def build(self, node: Any) -> Any:
-        """The value of a node."""
-        if isinstance(node.value, str):
-            return _yaml_scalar(node.tag, node.value)
-        if id(node) in self._done:
-            return self._done[id(node)]
-        if node.id == "sequence":
-            items: list[Any] = []
-            self._done[id(node)] = items
-            items.extend(self.build(item) for item in node.value[:MAX_ITEMS])
-            return items
-        mapping = _Lined()
-        self._done[id(node)] = mapping
-        merged: list[Any] = []
-        for key, value in node.value:
-            if not isinstance(key.value, str):
-                continue
-            name = key.value
-            if name == "<<" and not isinstance(value.value, str):
-                merged.extend(value.value if value.id == "sequence" else [value])
-                continue
-            if name in mapping and name not in self.repeated:
-                self.repeated.append(name)
-            mapping[name] = self.build(value)
-            mapping.lines[name] = key.start_mark.line + 1
-        for node in merged:
-            source = self.build(node)
-            for name, value in source.items() if isinstance(source, _Lined) and source is not mapping else ():
-                if name not in mapping:
-                    mapping[name] = value
-                    mapping.lines[name] = source.lines[name]
-        return mapping
-
-
-def _yaml_scalar(tag: Any, text: str) -> Any:
-    kind = str(tag).rsplit(":", 1)[-1]
-    if kind == "null":
-        return None
-    if kind == "bool":
-        return text.lower() in ("true", "yes", "on", "y")
-    if kind in ("int", "float"):
-        plain = text.replace("_", "")
-        try:
-            return int(plain, 0) if kind == "int" and plain[:2] in ("0x", "0o", "0b") else int(plain) if kind == "int" else float(plain)
-        except ValueError:
-            return text
-    return text
+    return _flat(tree(text))
 
 
 def _load_yaml(text: str) -> tuple[dict[str, Any], dict[str, int], str]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    builder = _Builder()
     try:
-        node = next(iter(YAML(typ="safe", pure=True).compose_all(text)), None)
-        data = None if node is None else builder.build(node)
+        root = next(trees(text), None)
+        return _flat(root) if root is not None else ({}, {}, "")
     except RecursionError:
         return {}, {}, "nested too deeply, not read as a config"
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark is not None else ""
+    except NotYamlError as error:
+        where = f" (line {error.line})" if error.line else ""
         return {}, {}, f"is not valid YAML{where}, not read as a config"
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, AssertionError, NotImplementedError):
-        # The parser is strict about directives and escapes in ways that are not all YAMLError.
-        return {}, {}, "is not valid YAML, not read as a config"
+
+
+def _flat(root: Node) -> tuple[dict[str, Any], dict[str, int], str]:
+    """What ``load`` returns, from the tree of a file."""
+    repeated: dict[str, None] = {}
+    data = _values(root, {}, repeated)
     if not isinstance(data, Mapping):
         return {}, {}, ""
     flat: dict[str, Any] = {}
     lines: dict[str, int] = {}
-    for leaf in _leaves(data, "", 0):
+    problems: list[str] = []
+    for leaf in _leaves(data, problems):
         flat.setdefault(leaf.key, leaf.value)
         lines.setdefault(leaf.key, leaf.line)
-        if len(flat) >= MAX_KEYS:
-            return flat, lines, f"holds more than {MAX_KEYS} keys, the rest was not read"
-    return flat, lines, f"sets {', '.join(builder.repeated[:3])} more than once, the last one counts" if builder.repeated else ""
+    if repeated:
+        problems.append(f"sets {', '.join(list(repeated)[:3])} more than once, the last one counts")
+    return flat, lines, problems[0] if problems else ""
+
+
+def _values(node: Node, done: dict[int, Any], repeated: dict[str, None]) -> Any:
+    """Plain values of a tree; what is shared in it is the same object again."""
+    if node.kind == SCALAR:
+        return node.value
+    if id(node) in done:
+        return done[id(node)]
+    if node.kind != MAPPING:
+        items: list[Any] = []
+        done[id(node)] = items
+        items.extend(_values(member.node, done, repeated) for member in list(node.members.values())[:MAX_ITEMS])
+        return items
+    mapping = _Lined()
+    done[id(node)] = mapping
+    repeated.update((before.key, None) for before in node.shadowed)
+    for key, member in node.members.items():
+        mapping[key] = _values(member.node, done, repeated)
+        mapping.lines[key] = member.line
+    return mapping

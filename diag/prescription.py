@@ -8,46 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from diag import remedies as rx
 from diag.case import Case, best_checkpoint
 from diag.check import Finding
 from diag.diagnosis import Diagnosis, RankedCause
+from diag.fixes import Fix
 from diag.guides.profiles import BALANCED
 from diag.remedies import Change, Remedy
 from diag.run import Run
 from diag.vocabulary import DIVERGED, HEALTHY, INCONCLUSIVE, OVERFIT, PLATEAU, UNDERFIT, UNSTABLE
 
 __all__ = ["LADDERS", "Fix", "best_checkpoint", "prescribe"]
-
-
-@dataclass(frozen=True, slots=True)
-class Fix:
-    """One change.
-
-    Attributes:
-        parameter: canonical hyperparameter; for advice (``applicability`` "display") the thing it is about, such as ``data``.
-        old: the run's own value, None if unknown.
-        new: the value to set, None where only a factor or advice can be given.
-        factor: multiply the current value by this, where the value is unknown.
-        rank: 1 is the first prescription (all rank-1 fixes are applied together); later ranks are tried after it.
-        because: code of the finding (or cause) it answers.
-        reason: one sentence.
-        rules: ids of guide rows it rests on.
-        applicability: ``safe`` (cannot hurt the result), ``unsafe`` (changes the training) or ``display`` (advice to read).
-    """
-
-    parameter: str
-    old: Any
-    new: Any
-    factor: float | None
-    rank: int
-    because: str
-    reason: str
-    rules: tuple[str, ...] = ()
-    applicability: str = "unsafe"
 
 
 LOWER_BY_SEVERITY: Final = rx.scale_learning_rate(

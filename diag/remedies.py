@@ -14,10 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from diag.case import Case, best_checkpoint, show, significant
+from diag.case import Case, best_checkpoint
 from diag.examination import is_reward_driven
 from diag.guides import cite, method_factor, square_root_factor, warmup
 from diag.guides.profiles import MINIMUM_STEPS
+from diag.text import show, significant
 from diag.vocabulary import DIVERGED, OVERFIT, PLATEAU, UNDERFIT, UNSTABLE
 
 SAFE: Final = "safe"

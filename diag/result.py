@@ -10,17 +10,17 @@ from json import dumps
 from typing import TYPE_CHECKING, Any
 
 from diag import __version__
-from diag.check import Finding
-from diag.diagnosis import Diagnosis
 from diag.errors import UsageError
-from diag.prescription import Fix
-from diag.run import Checkpoint, Run
 from diag.vocabulary import ERROR, HYPERPARAMETERS, INCONCLUSIVE, SEVERITIES, VERDICTS
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from diag.check import Finding
+    from diag.diagnosis import Diagnosis
     from diag.dialects import Overrides
+    from diag.fixes import Fix
+    from diag.run import Checkpoint, Run
 
 SCHEMA_VERSION = 1
 NEVER = "never"
@@ -96,7 +96,7 @@ class RunReport:
             if checkpoint is None
             else {"step": int(checkpoint.step), "path": checkpoint.path, "exists": bool(checkpoint.exists)},
             "hyperparameters": {name: {"value": plain(entry.value), "source": entry.source} for name, entry in known},
-            "fixes": [_fix(fix) for fix in self.fixes],
+            "fixes": [fix_to_dict(fix) for fix in self.fixes],
             "overrides": None if overrides is None else plain(overrides.to_json()),
         }
 
@@ -286,8 +286,9 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _fix(fix: Fix) -> dict[str, Any]:
-    return {
+def fix_to_dict(fix: Fix) -> dict[str, Any]:
+    """A change as strict JSON; ``key``, ``action`` and ``arithmetic`` only where there are some."""
+    report = {
         "parameter": fix.parameter,
         "from": plain(fix.old),
         "to": plain(fix.new),
@@ -298,3 +299,8 @@ def _fix(fix: Fix) -> dict[str, Any]:
         "rules": list(fix.rules),
         "applicability": fix.applicability,
     }
+    if fix.key:
+        report |= {"key": fix.key, "action": fix.action}
+    if fix.arithmetic:
+        report["arithmetic"] = fix.arithmetic
+    return report

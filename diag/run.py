@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from diag.hyperparameter import Hyperparameter as Hyperparameter
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -22,31 +24,6 @@ SHUFFLED_SHARE = 0.2
 A resume steps back once per launch; a log with a fifth of its rows out of order was shuffled (or merged from several
 writers), and no row can be called newer than another.
 """
-
-
-class Hyperparameter(NamedTuple):
-    """One hyperparameter of a run and where it was read.
-
-    ``kind`` is ``"file"`` (read from ``file``, at ``line`` (from 1, 0 if unknown), under the native key ``key``),
-    ``"user"`` (given on the command line or in code) or ``"inferred"`` (``note`` says from what).
-    """
-
-    value: Any
-    kind: str = "file"
-    file: str = ""
-    line: int = 0
-    key: str = ""
-    note: str = ""
-
-    @property
-    def source(self) -> str:
-        """One phrase for people: ``config.yaml:12 optimizer.lr``, ``given by the user``, ``inferred from …``."""
-        if self.kind == "user":
-            return "given by the user"
-        if self.kind == "inferred":
-            return f"inferred from {self.note}"
-        place = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{place} {self.key}".strip()
 
 
 class Checkpoint(NamedTuple):

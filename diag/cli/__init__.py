@@ -14,8 +14,12 @@ from diag.errors import DiagError
 
 COMMANDS = {
     "analyze": "Say what went wrong in training runs, why, and what to change.",
-    "checks": "List the checks.",
-    "explain": "Print the page of a check.",
+    "lint": "Look at training configs before anything has run.",
+    "fix": "Turn findings into changes: arguments, YAML, JSON, Python, a diff, or in place.",
+    "convert": "Write a training config in another framework's words.",
+    "checks": "List the checks and the lint rules.",
+    "explain": "Print the page of a check or lint rule.",
+    "rules": "List what the published guides say.",
 }
 """Command name, which is also its module under ``diag.cli``, to its one-line help."""
 
@@ -42,7 +46,7 @@ class LazyGroup(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or suggest the nearest name."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from diag.cli.common import nearest
+            from diag.text import nearest
 
             raise click.UsageError(f"no command {args[0]!r}{nearest(args[0], COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from diag.cli.common import count, names, write_output
-
-if TYPE_CHECKING:
-    from diag.result import Problem
+from diag.cli.common import count, names, problem_line, write_output
 
 
 @click.command()
@@ -33,7 +30,10 @@ if TYPE_CHECKING:
 @click.option("--dataset-size", callback=count, metavar="N", help="Training samples: 52k, 1200.")
 @click.option("--dialect", metavar="NAME", help="Write the changes for this framework: hf, automodel, training_hub, ...")
 @click.option(
-    "--profile", default="balanced", show_default=True, metavar="NAME", help="How bold the changes are: conservative, balanced, aggressive."
+    "--profile",
+    metavar="NAME",
+    help="How bold the changes are: conservative, balanced, aggressive; or whose: automodel, training-hub, lesson. "
+    "[default: the run's own framework's, else balanced]",
 )
 @click.option("--jobs", "-j", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Analyze N runs at a time.")
 @click.option("--verbose", "-v", is_flag=True, help="Show everything: skipped checks, all changes, all hyperparameters.")
@@ -51,7 +51,7 @@ def command(
     model_size: float | None,
     dataset_size: float | None,
     dialect: str | None,
-    profile: str,
+    profile: str | None,
     jobs: int,
     verbose: bool,
     debug: bool,
@@ -91,16 +91,8 @@ def command(
     layout = Layout.of_file() if output not in (None, "-") else Layout.of_stream(sys.stdout)
     write_output(render(report, layout.with_(fail_on=fail_on, verbose=verbose)), output)
     for problem in report.problems:
-        _tell(problem)
+        click.echo(problem_line(problem), err=True)
     return report.exit_code(fail_on)
-
-
-def _tell(problem: Problem) -> None:
-    """One line on stderr."""
-    from diag.terminal import safe
-
-    path = "" if problem.path in problem.message else f"{problem.path}: "
-    click.echo(f"diag: {safe(path + problem.message)}", err=True)
 
 
 class _Progress:

@@ -1,4 +1,4 @@
-"""``diag checks``: list the battery."""
+"""``diag checks``: list the battery and the lint rules."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from diag.cli.common import write_output
 @click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def command(format_: str, debug: bool) -> None:
-    """List the checks: code, name, usual severity, what each needs, and its summary."""
+    """List the checks of runs and the lint rules of configs (CFG): code, name, usual severity, what each needs, and its summary."""
     from diag.battery import checks
+    from diag.check import Check, Documented
+    from diag.linting import lints
     from diag.report import Layout
     from diag.terminal import pad, paint, to_ascii
 
-    battery = sorted(checks(), key=lambda check: check.code)
+    battery: list[Documented] = sorted([*checks(), *lints()], key=lambda check: check.code)
     if format_ == "json":
         entries = [
             {
                 "code": check.code,
                 "name": check.name,
                 "severity": check.severity,
-                "needs": list(check.needs),
+                "kind": "check" if isinstance(check, Check) else "lint",
+                "needs": list(check.needs) if isinstance(check, Check) else [],
                 "rules": list(check.rules),
-                "reward_logs": check.reward_logs,
+                "reward_logs": isinstance(check, Check) and check.reward_logs,
                 "summary": check.summary(),
             }
             for check in battery
@@ -46,4 +49,6 @@ def command(format_: str, debug: bool) -> None:
         if layout.colour:
             severity = paint(severity, {"error": "red", "warning": "yellow"}.get(check.severity, "blue"))
         lines.append(f"{check.code}  {pad(check.name, names)}  {severity}  {summary}")
-    write_output("\n".join([*lines, "", f"{len(battery)} checks; `diag explain CODE` prints a check's page", ""]), None)
+    write_output(
+        "\n".join([*lines, "", f"{len(checks())} checks and {len(lints())} lint rules; `diag explain CODE` prints a page", ""]), None
+    )

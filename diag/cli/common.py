@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from diag.errors import UsageError
 
+if TYPE_CHECKING:
+    from diag.result import Problem
+
 _SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 
 _LARGEST = 1e18
 """Above this a count of parameters or samples is a slip of the finger."""
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean …?"`` for the known name nearest to ``word``, "" if none is near."""
-    from difflib import get_close_matches
-
-    names = list(known)
-    folded = {name.casefold(): name for name in names}
-    match = get_close_matches(word.casefold(), folded, n=1, cutoff=0.5)
-    return f"; did you mean {folded[match[0]]!r}?" if match else ""
 
 
 def count(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
@@ -41,6 +34,14 @@ def count(context: click.Context, parameter: click.Parameter, value: str | None)
 def names(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     """Option callback: names from an option that may be repeated and may hold commas."""
     return tuple(part.strip() for group in value for part in group.split(",") if part.strip())
+
+
+def problem_line(problem: Problem) -> str:
+    """What could not be read, or crashed, as one line for stderr."""
+    from diag.terminal import safe
+
+    path = "" if problem.path in problem.message else f"{problem.path}: "
+    return f"diag: {safe(path + problem.message)}"
 
 
 def write_output(text: str, output: str | None) -> None:

@@ -1,4 +1,4 @@
-"""``diag explain``: print the page of a check."""
+"""``diag explain``: print the page of a check or lint rule."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ import sys
 
 import click
 
-from diag.cli.common import nearest, write_output
+from diag.cli.common import write_output
 from diag.errors import UsageError
+from diag.text import nearest
 
 
 @click.command()
 @click.argument("code")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def command(code: str, debug: bool) -> None:
-    """Print the page of a check: what it looks at, why that is bad, when it stays silent, what to do.
+    """Print the page of a check or lint rule: what it looks at, why that is bad, when it stays silent, what to do.
 
-    CODE is a code (OVF001), a name (overfit-gap), or the id of a rule that a change cites (S1-075).
+    CODE is a code (OVF001), a name (overfit-gap), or the id of a guide row that a change cites (S1-075).
     """
     from diag.battery import checks
+    from diag.check import Check, Documented
+    from diag.linting import lints
     from diag.report import Layout
     from diag.terminal import paint, to_ascii
 
@@ -27,15 +30,17 @@ def command(code: str, debug: bool) -> None:
     if re.fullmatch(r"[Ss]\d-\d{3}", code.strip()):
         write_output(_rule(code.strip().upper(), layout.unicode), None)
         return
-    battery = list(checks())
+    battery: list[Documented] = [*checks(), *lints()]
     by_word = {word.casefold(): check for check in battery for word in (check.code, check.name)}
     check = by_word.get(code.strip().casefold())
     if check is None:
         known = [word for check in battery for word in (check.code, check.name)]
         raise UsageError(f"no check {code!r}{nearest(code, known) or '; `diag checks` lists them'}")
-    facts = [f"severity: {check.severity}", f"needs: {', '.join(check.needs) or 'nothing in particular'}"]
+    facts = [f"severity: {check.severity}"]
+    if isinstance(check, Check):
+        facts.append(f"needs: {', '.join(check.needs) or 'nothing in particular'}")
     if check.rules:
-        facts.append(f"rules: {', '.join(check.rules)}")
+        facts.append(f"guide rows: {', '.join(check.rules)}")
     title, _, body = check.page().partition("\n")
     page = f"# {check.code} {check.name}\n\n{title}\n\n{' | '.join(facts)}\n\n{body.strip()}\n"
     if layout.colour:
@@ -46,10 +51,12 @@ def command(code: str, debug: bool) -> None:
 def _rule(identity: str, unicode: bool) -> str:
     """One row of the guides' register."""
     from diag.guides import rules
+    from diag.rulebook import uses
     from diag.terminal import to_ascii
 
     if identity not in rules():
-        raise UsageError(f"no rule {identity!r}; the documentation lists them")
+        raise UsageError(f"no guide row {identity!r}; `diag rules` lists them")
     rule = rules()[identity]
-    text = f"{rule.id} ({rule.kind}, from the {rule.source})\n\n{rule.content}\n"
+    used = uses()[identity]
+    text = f"{rule.id} ({rule.kind}, from the {rule.source})\n\n{rule.content}\n" + (f"\nused by {', '.join(used)}\n" if used else "")
     return text if unicode else to_ascii(text)

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from diag.dialects.table import DETECTION_SCORE, Reading, scores
 
 if TYPE_CHECKING:
-    from diag.prescription import Fix
+    from diag.fixes import Fix
     from diag.run import Run
 
 
@@ -84,8 +85,14 @@ def detect(flat: Mapping[str, Any]) -> str:
 def load(name: str) -> Dialect:
     """The dialect of that name; the generic one, writing in its table's keys, for a name that has no module of its own."""
     from diag.dialects.generic import GenericDialect
+    from diag.dialects.recognition import DIALECTS
 
-    return _load(name) if name in _registered() else GenericDialect(name)
+    if name in _registered():
+        return _load(name)
+    if name in DIALECTS:  # an installation whose entry points are older than its modules
+        built_in: Dialect = import_module(f"diag.dialects.{name}").DIALECT
+        return built_in
+    return GenericDialect(name)
 
 
 def render(name: str, run: Run, fixes: Sequence[Fix]) -> Overrides:

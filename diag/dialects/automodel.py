@@ -9,29 +9,17 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+from diag.dialects import table
 from diag.dialects.base import TableDialect, best_step, warmup_count
 from diag.dialects.draft import Draft, argument, whole
 from diag.dialects.values import as_float
 
 PEFT_TARGET: Final = "nemo_automodel.components._peft.lora.PeftConfig"
 
-OPTIMIZERS: Final = {
-    "adamw": "torch.optim.AdamW",
-    "adam": "torch.optim.Adam",
-    "sgd": "torch.optim.SGD",
-}
-"""Canonical optimizer to the class that ``optimizer._target_`` names."""
-
-SCHEDULERS: Final = {
-    "constant": "constant",
-    "constant_with_warmup": "constant",
-    "linear": "linear",
-    "cosine": "cosine",
-    "cosine_with_min_lr": "cosine",
-    "inverse_sqrt": "inverse-square-root",
-    "warmup_stable_decay": "WSD",
-}
-"""Canonical schedule to ``lr_scheduler.lr_decay_style``."""
+MODEL_TARGET: Final = "nemo_automodel.NeMoAutoModelForCausalLM"
+RECIPE: Final = "TrainFinetuneRecipeForNextTokenPrediction"
+STYLES: Final = frozenset({"constant", "linear", "cosine", "inverse-square-root", "WSD"})
+"""What ``lr_scheduler.lr_decay_style`` takes."""
 
 LR, MAX_LR, INIT_LR, MIN_LR = "optimizer.lr", "lr_scheduler.max_lr", "lr_scheduler.init_lr", "lr_scheduler.min_lr"
 WARMUP, DECAY, STYLE = "lr_scheduler.lr_warmup_steps", "lr_scheduler.lr_decay_steps", "lr_scheduler.lr_decay_style"
@@ -56,7 +44,7 @@ class AutoModel(TableDialect):
             "global_batch_size": lambda draft, value: draft.set(GLOBAL_BATCH, int(value)),
             "micro_batch_size": lambda draft, value: draft.set(LOCAL_BATCH, int(value)),
             "gradient_accumulation_steps": self._accumulation,
-            "optimizer": lambda draft, value: draft.set("optimizer._target_", OPTIMIZERS.get(str(value), str(value))),
+            "optimizer": self._optimizer,
             "lora_target_modules": self._targets,
             "precision": self._precision,
             "packing": self._packing,
@@ -69,6 +57,13 @@ class AutoModel(TableDialect):
             "load_in_4bit": self._quantize,
         }
 
+    def _optimizer(self, draft: Draft, value: Any) -> None:
+        target = table.spelled(self.name, "optimizer", str(value))
+        if "." in target or not draft.is_whole:
+            draft.set("optimizer._target_", target)
+        else:
+            draft.note(f"optimizer._target_ names a class, and none is known for {value}.")
+
     def _learning_rate(self, draft: Draft, value: Any) -> None:
         rate = float(value)
         draft.set(LR, rate)
@@ -76,8 +71,8 @@ class AutoModel(TableDialect):
             draft.set(MAX_LR, rate)
 
     def _scheduler(self, draft: Draft, value: Any) -> None:
-        style = SCHEDULERS.get(str(value))
-        if style is None:
+        style = table.spelled(self.name, "lr_scheduler", str(value))
+        if style not in STYLES:
             draft.note(f"NeMo AutoModel has no {value} schedule; it has constant, linear, cosine, inverse-square-root and WSD.")
         else:
             draft.set(STYLE, style)
@@ -134,14 +129,14 @@ class AutoModel(TableDialect):
     def _targets(self, draft: Draft, value: Any) -> None:
         if value == "all-linear":
             draft.set("peft.match_all_linear", True)
+        elif draft.is_whole and isinstance(value, str):
+            draft.note("peft.target_modules takes wildcards, not a regular expression.")
         else:
-            draft.set(
-                "peft.target_modules", [value] if isinstance(value, str) else [f"*.{name}" if "*" not in name else name for name in value]
-            )
+            self.write_key(draft, "lora_target_modules", [value] if isinstance(value, str) else list(value))
 
     def _precision(self, draft: Draft, value: Any) -> None:
-        name = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}.get(str(value))
-        if name is None:
+        name = table.spelled(self.name, "precision", str(value))
+        if name == value:
             draft.note(f"NeMo AutoModel sets {value} under its own section; model.torch_dtype does not take it.")
         else:
             draft.set("model.torch_dtype", name)
@@ -166,6 +161,26 @@ class AutoModel(TableDialect):
             return
         self._max_steps(draft, best)
         draft.note("NeMo AutoModel has no early stopping: the run ends at the step of the best evaluation; use the LOWEST_VAL checkpoint.")
+
+    def frame(self, draft: Draft) -> None:
+        """The classes that its sections name."""
+        if draft.value("learning_rate") is not None or "optimizer._target_" in draft.keys:
+            draft.keys.setdefault("optimizer._target_", "torch.optim.AdamW")
+        if any(key.startswith("peft.") for key in draft.keys) or draft.value("method") in ("lora", "qlora"):
+            draft.set("peft._target_", PEFT_TARGET)
+        if draft.keys.get("quantization.load_in_4bit"):
+            draft.keys.update(
+                {
+                    "quantization.bnb_4bit_compute_dtype": "bfloat16",
+                    "quantization.bnb_4bit_quant_type": "nf4",
+                    "quantization.bnb_4bit_use_double_quant": True,
+                }
+            )
+        if draft.keys.get("model.pretrained_model_name_or_path") is not None:
+            start = "from_config" if draft.value("method") == "pretraining" else "from_pretrained"
+            draft.set("model._target_", f"{MODEL_TARGET}.{start}")
+        if "step_scheduler.global_batch_size" in draft.keys:
+            draft.set("recipe", RECIPE)
 
     def _load_best(self, draft: Draft, value: Any) -> None:
         if value:
@@ -193,8 +208,12 @@ class AutoModel(TableDialect):
 
     def complete(self, draft: Draft) -> None:
         """Bring along what the framework's own assertions need."""
+        if draft.is_whole:
+            self._complete_schedule(draft)
         self._keep_rates_ordered(draft)
         self._keep_batch_divisible(draft)
+        if draft.is_whole:
+            return
         new_section = any(key.startswith("lr_scheduler.") for key in draft.keys) and not self._has_scheduler(draft)
         if new_section and STYLE not in draft.keys:
             if draft.keys.get(WARMUP) is not None:
@@ -205,6 +224,19 @@ class AutoModel(TableDialect):
                 for key in [key for key in draft.keys if key.startswith("lr_scheduler.")]:
                     del draft.keys[key]
         self._keep_warmup_short(draft)
+
+    @staticmethod
+    def _complete_schedule(draft: Draft) -> None:
+        """A section of its own: without it the rate is constant, with it the rate decays by a cosine after a warmup."""
+        if not any(key.startswith("lr_scheduler.") and key != MIN_LR for key in draft.keys):
+            draft.keys.pop(MIN_LR, None)
+        elif draft.keys.get(STYLE) == "constant":
+            draft.keys.pop(MIN_LR, None)
+            if not draft.keys.get(WARMUP):
+                draft.keys.pop(WARMUP, None)
+                draft.keys.pop(STYLE)
+        if draft.keys.get(WARMUP):
+            draft.set(INIT_LR, 0.0)  # others warm up from zero, this one from a tenth unless told
 
     @staticmethod
     def _keep_rates_ordered(draft: Draft) -> None:
@@ -253,7 +285,7 @@ class AutoModel(TableDialect):
     def arguments(self, draft: Draft) -> list[str]:
         """``--a.b value`` tokens; lists as Python literals."""
         tokens: list[str] = []
-        for key, value in draft.keys.items():
+        for key, value in self.given(draft):
             tokens += [f"--{key}", repr(value) if isinstance(value, list) else argument(value)]
         return tokens
 

@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from diag.dialects import Overrides, table
-from diag.dialects.draft import Draft, argument, whole
+from diag.dialects import Overrides, recognition, table
+from diag.dialects.draft import Draft, argument, shortest, whole
+from diag.vocabulary import HYPERPARAMETERS
 
 if TYPE_CHECKING:
-    from diag.prescription import Fix
+    from diag.fixes import Fix
     from diag.run import Run
 
 
@@ -37,7 +38,9 @@ class TableDialect:
         """The fixes as overrides; see ``diag.dialects.Dialect``."""
         draft = Draft(self.name, run, fixes)
         for fix in fixes:
-            if fix.applicability == "display" and fix.new is not None and self.rows(f"_{fix.parameter}"):
+            if fix.key:
+                self.write_native(draft, fix)
+            elif fix.applicability == "display" and fix.new is not None and self.rows(f"_{fix.parameter}"):
                 self.write_key(draft, f"_{fix.parameter}", fix.new)
             elif fix.applicability == "display":
                 draft.note(fix.reason)
@@ -49,11 +52,51 @@ class TableDialect:
             else:
                 self.write(draft, fix.parameter, fix.new)
         for fix in fixes:
-            self._tell_default(draft, fix)
+            if not fix.key:
+                self._tell_default(draft, fix)
+        self._lower_floor(draft)
         self.complete(draft)
         for key in [key for key, value in draft.keys.items() if _unchanged(draft, key, value)]:
             del draft.keys[key]
         return draft.overrides(self.arguments(draft))
+
+    def compose(self, values: Mapping[str, Any], *, scope: str = "", length: float | None = None) -> Draft:
+        """A whole config that says some canonical hyperparameters.
+
+        Args:
+            values: canonical name to value. What describes the model, the data or the machine is in here for the arithmetic.
+            scope: the command, function or class it is for, as the table names it.
+            length: optimizer steps of the training, None if unknown.
+
+        Returns:
+            The draft; its ``reasons`` say of which hyperparameters something could not be written, and why.
+        """
+        from diag.run import Run
+
+        draft = Draft(self.name, Run("", "", "config", {}, {}, self.name), (), scope, length)
+        draft.changes = dict(values)
+        for name in [name for name in HYPERPARAMETERS if name in values and name not in FACTS]:
+            before, draft.notes = draft.notes, []
+            self.write(draft, name, values[name])
+            draft.settle(name, before)
+        self.frame(draft)
+        self.complete(draft)
+        self._refuse(draft)
+        return draft
+
+    def frame(self, draft: Draft) -> None:
+        """The keys of a whole config that carry its meaning besides the hyperparameters: what adapts the weights, what is loaded."""
+
+    def _refuse(self, draft: Draft) -> None:
+        """Leave out of a whole config what the key does not take."""
+        for key, value in list(draft.keys.items()):
+            row = recognition.row(self.name, key)
+            if row is None or value is None:
+                continue
+            problem = misfit(row, value)
+            if problem:
+                del draft.keys[key]
+                draft.reasons.setdefault(row.canonical or key, f"{key} {problem}.")
 
     def write(self, draft: Draft, name: str, value: Any) -> None:
         """Write one canonical hyperparameter."""
@@ -62,6 +105,13 @@ class TableDialect:
             writer(draft, value)
         else:
             self.write_key(draft, name, value)
+
+    def write_native(self, draft: Draft, fix: Fix) -> None:
+        """A change that is in the framework's own words already; what no override can say becomes a remark."""
+        if fix.action == "set":
+            draft.set(fix.key, fix.new)
+        elif fix.action != "rewrite":
+            draft.note(f"Rename {fix.key} to {fix.new}." if fix.action == "rename" else f"Remove {fix.key}.")
 
     def write_key(self, draft: Draft, name: str, value: Any) -> None:
         """Write under the key the run's config has, else the first of the table; a note where there is none."""
@@ -73,7 +123,18 @@ class TableDialect:
 
     def spell(self, name: str, value: Any) -> Any:
         """A canonical value as this framework spells it: whole numbers where the canonical type is int or the number has no fraction."""
-        return whole(value) if name in WHOLE else value
+        return whole(value) if name in WHOLE else table.spelled(self.name, name, value)
+
+    def usable(self, draft: Draft, name: str) -> list[table.Row]:
+        """The rows that a canonical name can be written with where the config has no key for it: of this scope, in the newest version."""
+        rows = [row for row in self.rows(name) if not row.until]
+        if draft.scope is None:
+            return rows or self.rows(name)
+        return [row for row in rows if not row.scope or self.scopes(draft) & set(row.scope.split())]
+
+    def scopes(self, draft: Draft) -> set[str]:
+        """The scopes whose keys a whole config may have."""
+        return {draft.scope or ""}
 
     def rows(self, name: str) -> list[table.Row]:
         """The rows of a canonical name, the preferred key first."""
@@ -87,13 +148,16 @@ class TableDialect:
             for row in rows:
                 if row.native == own.key:
                     return row
-        return next((row for row in rows if draft.has(row.native)), rows[0] if rows else None)
+        usable = self.usable(draft, name)
+        return next((row for row in rows if draft.has(row.native)), usable[0] if usable else None)
 
     def unknown(self, draft: Draft, name: str, value: Any) -> None:
         """The dialect has no key for this: the run's own key if it has one, else a note."""
         own = draft.run.hyperparameters.get(name)
         if own is not None and own.kind == "file" and own.key and not own.key.startswith("model/"):
             draft.set(own.key, self.spell(name, value))
+        elif draft.is_whole:
+            draft.note(NO_KEY)
         else:
             draft.note(f"There is no key for {name}: set it to {argument(self.spell(name, value))} where the training is built.")
 
@@ -106,17 +170,64 @@ class TableDialect:
     def complete(self, draft: Draft) -> None:
         """Add companions and refuse what the framework would."""
 
+    def given(self, draft: Draft) -> list[tuple[str, Any]]:
+        """The written keys that the command line takes, and their values; a note names the others. A whole config leaves out nulls."""
+        edited = [key for key, value in draft.keys.items() if self.is_for_files(key, value)]
+        if edited:
+            draft.note(f"{', '.join(edited)}: in the file only, the command line does not take {'it' if len(edited) == 1 else 'them'}.")
+        return [(key, value) for key, value in draft.keys.items() if key not in edited and not (draft.is_whole and value is None)]
+
+    def is_for_files(self, key: str, value: Any) -> bool:
+        """Whether the command line cannot give a key, or not this value of it."""
+        row = recognition.row(self.name, key)
+        return row is not None and row.cli == "-"
+
     def arguments(self, draft: Draft) -> list[str]:
         """The written keys as command-line tokens."""
         tokens: list[str] = []
-        for key, value in draft.keys.items():
+        for key, value in self.given(draft):
             tokens += [f"--{key}", argument(value)]
         return tokens
+
+    def _lower_floor(self, draft: Draft) -> None:
+        """A schedule may not end above the rate that it starts from."""
+        rate, own = draft.changes.get("learning_rate"), draft.run.hyperparameters.get("min_lr")
+        if not isinstance(rate, (int, float)) or "min_lr" in draft.changes or own is None or own.kind != "file" or not draft.keys:
+            return
+        row = next((row for row in self.rows("min_lr") if row.native == own.key), None)
+        if row is not None and own.value > rate:
+            draft.set(row.native, rate)
+            draft.note(f"{row.native} may not exceed the learning rate, so it is lowered along (was {argument(own.value)}).")
 
     def _tell_default(self, draft: Draft, fix: Fix) -> None:
         entry = draft.run.hyperparameters.get(fix.parameter)
         if entry is not None and entry.kind == "inferred" and entry.note.startswith("the default of") and fix.new is not None:
             draft.note(f"{fix.parameter} was {argument(whole(entry.value))}, {entry.note}.")
+
+
+NO_KEY = "There is no key for it."
+
+FACTS = frozenset({"method", "model_parameters", "dataset_size", "world_size"})
+"""Hyperparameters that describe the model, the data or the machine, or follow from the others: none is a key of every config."""
+
+
+def misfit(row: table.Row, value: Any) -> str:
+    """Why a key does not take a value, "" if it does."""
+    kinds = set(row.type.split("|")) if row.type else set()
+    if kinds and not any(_is_of(kind, value) for kind in kinds):
+        return f"takes no {type(value).__name__} such as {argument(value)}"
+    if row.values and isinstance(value, str) and value.casefold() not in {word.casefold() for word in row.values.split("|")}:
+        return f"does not take {value}"
+    return ""
+
+
+def _is_of(kind: str, value: Any) -> bool:
+    if kind in ("float", "number"):
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind == "int":
+        return isinstance(value, int) and not isinstance(value, bool)
+    known = {"bool": bool, "str": str, "list": (list, tuple), "dict": Mapping}.get(kind)
+    return known is None or isinstance(value, known)  # type: ignore[arg-type]
 
 
 def _unchanged(draft: Draft, key: str, value: Any) -> bool:
@@ -188,7 +299,9 @@ def warmup_share(draft: Draft, name: str, value: float) -> float | None:
     if name == "warmup_ratio" or 0 <= value < 1:
         return float(value)
     total = draft.total_steps()
-    return None if not total else min(1.0, float(f"{value / total:.3g}"))
+    if not total:
+        return None
+    return min(1.0, shortest(value / total) if draft.is_whole else float(f"{value / total:.3g}"))
 
 
 def best_step(run: Run) -> int | None:

@@ -11,20 +11,39 @@ from typing import TYPE_CHECKING, Any
 from diag.dialects import Overrides
 
 if TYPE_CHECKING:
-    from diag.prescription import Fix
+    from diag.fixes import Fix
     from diag.run import Run
 
 
 class Draft:
-    """What a dialect writes into while it renders; ``keys`` maps dotted native keys to values, in order of writing."""
+    """What a dialect writes into while it renders.
 
-    def __init__(self, dialect: str, run: Run, fixes: Sequence[Fix]) -> None:
+    Attributes:
+        keys: dotted native keys to values, in order of writing.
+        changes: canonical names to the values that are written.
+        scope: the command, function or class that a whole config is written for, None where only overrides are.
+        length: optimizer steps of the training, where neither ``max_steps`` nor the run tells.
+        reasons: canonical names to why they could not be written, in a whole config.
+        rephrased: canonical names to how they were written, where they do not read back as the same value.
+    """
+
+    def __init__(self, dialect: str, run: Run, fixes: Sequence[Fix], scope: str | None = None, length: float | None = None) -> None:
         self.dialect = dialect
         self.run = run
+        self.scope = scope
+        self.length = length
         self.changes: dict[str, Any] = {fix.parameter: fix.new for fix in fixes if fix.new is not None}
         self.keys: dict[str, Any] = {}
         self.code: list[str] = []
         self.notes: list[str] = []
+        self.reasons: dict[str, str] = {}
+        self.rephrased: dict[str, str] = {}
+        self._is_rephrased = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a whole config is being written, not overrides of one."""
+        return self.scope is not None
 
     def set(self, key: str, value: Any) -> None:
         """Write a native key."""
@@ -34,6 +53,17 @@ class Draft:
         """Add a remark, once."""
         if text not in self.notes:
             self.notes.append(text)
+
+    def rephrase(self, text: str) -> None:
+        """Remark that what is being written is said in other terms."""
+        self._is_rephrased = True
+        self.note(text)
+
+    def settle(self, name: str, before: list[str]) -> None:
+        """Move the remarks on one hyperparameter to where they belong; ``before`` are the remarks that stay."""
+        if self.notes:
+            (self.rephrased if self._is_rephrased else self.reasons)[name] = " ".join(self.notes)
+        self.notes, self._is_rephrased = before, False
 
     def native(self, key: str) -> Any:
         """The run's own value of a native key, None where its config does not have it."""
@@ -70,7 +100,7 @@ class Draft:
             and old > 0
         ):
             return steps * epochs / float(old)
-        return steps
+        return steps or self.length
 
     def overrides(self, arguments: list[str]) -> Overrides:
         """The finished overrides."""
@@ -78,7 +108,7 @@ class Draft:
 
 
 def nest(keys: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys as nested mappings, in order."""
+    """Dotted keys as nested mappings, in order; parts that count from 0 are the items of a list."""
     nested: dict[str, Any] = {}
     for key, value in keys.items():
         *parents, leaf = key.split(".")
@@ -89,7 +119,14 @@ def nest(keys: Mapping[str, Any]) -> dict[str, Any]:
                 inner = here[parent] = {}
             here = inner
         here[leaf] = value
-    return nested
+    return {key: _lists(value) for key, value in nested.items()}
+
+
+def _lists(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    inner = {key: _lists(item) for key, item in value.items()}
+    return list(inner.values()) if inner and list(inner) == [str(index) for index in range(len(inner))] else inner
 
 
 def argument(value: Any) -> str:
@@ -101,6 +138,15 @@ def argument(value: Any) -> str:
     if isinstance(value, (list, tuple, dict)):
         return json.dumps(value)
     return str(value)
+
+
+SAME = 1e-9
+"""Relative difference up to which two numbers are the same."""
+
+
+def shortest(value: float) -> float:
+    """The number of fewest digits that is the same for all purposes: 0.1 for 0.09999999999999999."""
+    return next((short for digits in (3, 6, 9) if math.isclose(short := float(f"{value:.{digits}g}"), value, rel_tol=SAME)), value)
 
 
 def whole(value: Any) -> Any:
@@ -139,6 +185,13 @@ def yaml_lines(config: Mapping[str, Any], indent: int = 0) -> list[str]:
         if isinstance(value, Mapping):
             lines.append(f"{pad}{_yaml_key(key)}:" if value else f"{pad}{_yaml_key(key)}: {{}}")
             lines.extend(yaml_lines(value, indent + 1))
+        elif isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
+            lines.append(f"{pad}{_yaml_key(key)}:")
+            for item in value:
+                inner = yaml_lines(item, indent + 2) if isinstance(item, Mapping) else []
+                first = inner[0].lstrip() if inner else _yaml_text(item)
+                lines.append(f"{pad}  - {first}")
+                lines.extend(inner[1:])
         elif isinstance(value, (list, tuple)):
             lines.append(f"{pad}{_yaml_key(key)}: [{', '.join(_yaml_text(item) for item in value)}]")
         else:
@@ -151,6 +204,8 @@ PLAIN_TEXT_EXCEPTIONS = frozenset({"null", "true", "false", "yes", "no", "on", "
 
 
 def _yaml_text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_yaml_text(item) for item in value)}]"
     plain = isinstance(value, str) and PLAIN_TEXT.fullmatch(value) and value.lower() not in PLAIN_TEXT_EXCEPTIONS
     return str(value) if plain else yaml_scalar(value)
 

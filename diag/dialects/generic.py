@@ -1,7 +1,7 @@
 """Any other config: overrides in the very keys that the run's own config uses.
 
-Also writes the dialects that are a table only (Axolotl, LLaMA-Factory, Lightning, torchtune, litgpt, …): their own keys
-where the run's config has none.
+Also the base of the dialects that are a table and little else (Axolotl, LLaMA-Factory, Lightning, torchtune, litgpt, …): their own
+keys where the run's config has none.
 """
 
 from __future__ import annotations
@@ -11,20 +11,14 @@ from typing import Any, Final
 
 from diag.dialects import table
 from diag.dialects.base import TableDialect, split_batch, warmup_count, warmup_share
-from diag.dialects.draft import Draft, argument, whole
-from diag.dialects.values import as_bool
+from diag.dialects.draft import Draft, argument, shortest, whole
 
-FLAGS: Final = frozenset({"litgpt"})
-"""Table dialects that take ``--key value``."""
-
-EQUALS_FLAGS: Final = frozenset({"nanogpt"})
-"""Table dialects that take ``--key=value``."""
-
-HYPHEN_FLAGS: Final = frozenset({"axolotl", "megatron"})
-"""Table dialects whose flags have hyphens for underscores."""
-
-NO_ARGUMENTS: Final = frozenset({"deepspeed"})
-"""Table dialects that are edited as files only."""
+PAIRS: Final = "key=value"
+FLAGS: Final = "--key value"
+HYPHEN_FLAGS: Final = "--a-key value"
+EQUALS_FLAGS: Final = "--key=value"
+NO_ARGUMENTS: Final = ""
+"""Ways to give a key on a command line; "" for a framework that is configured by files only."""
 
 PRECISION_STYLES: Final = {
     "bf16": ("bf16", "bf16-mixed", "bf16-true", "bfloat16", "mixed_bfloat16"),
@@ -37,7 +31,10 @@ LIGHTNING_STYLE: Final = 1
 
 
 class GenericDialect(TableDialect):
-    """``key=value`` overrides in the run's own keys."""
+    """``key=value`` overrides in the run's own keys; the base of the frameworks that are mostly a table."""
+
+    style = PAIRS
+    """How a key is given on the framework's command line."""
 
     def __init__(self, name: str = "generic") -> None:
         super().__init__()
@@ -49,10 +46,6 @@ class GenericDialect(TableDialect):
             "precision": self._precision,
             "early_stopping_patience": self._early_stopping,
             "min_lr": self._min_lr,
-            "max_grad_norm": self._clip,
-            "load_in_4bit": self._quantize,
-            "lora_rank": self._rank,
-            "lora_target_modules": self._targets,
         }
 
     def rows(self, name: str) -> list[table.Row]:
@@ -66,10 +59,13 @@ class GenericDialect(TableDialect):
         rows = self.rows(name)
         if key:
             return next((row for row in rows if row.native == key), table.Row(name, key))
-        return rows[0] if rows else None
+        usable = self.usable(draft, name)
+        return usable[0] if usable else None
 
     def _warmup(self, draft: Draft, name: str, value: Any) -> None:
         """In whichever of the two forms the config has."""
+        if draft.is_whole and name == "warmup_ratio" and {"warmup_steps", "warmup_ratio"} <= draft.changes.keys():
+            return
         other = "warmup_ratio" if name == "warmup_steps" else "warmup_steps"
         form = name if draft.is_own(name) else other if draft.is_own(other) else name
         if not draft.is_own(form) and self.row(draft, form) is None and self.row(draft, other) is not None:
@@ -79,7 +75,7 @@ class GenericDialect(TableDialect):
             epochs = draft.number("num_epochs")
             row = self.row(draft, form)
             if share is not None and row is not None and "warmup_epochs" in row.native and epochs:
-                draft.set(row.native, float(f"{share * epochs:.3g}"))
+                draft.set(row.native, shortest(share * epochs))
                 return
             if share is not None:
                 self.write_key(draft, form, share)
@@ -87,13 +83,19 @@ class GenericDialect(TableDialect):
         elif (count := warmup_count(draft, name, float(value))) is not None:
             self.write_key(draft, form, count)
             return
+        if draft.is_whole:
+            draft.note("The number of steps is unknown: say --dataset-size, or set it by hand.")
+            return
         draft.note(f"Warm up for {argument(whole(float(value)))} {'steps' if value >= 1 else 'of all steps'}.")
 
     def _batch(self, draft: Draft, value: Any) -> None:
-        if draft.is_own("global_batch_size") or (not draft.is_own("micro_batch_size") and self.rows("global_batch_size")):
+        if draft.is_own("global_batch_size") or (not draft.is_own("micro_batch_size") and self.usable(draft, "global_batch_size")):
             self.write_key(draft, "global_batch_size", int(value))
             return
         if {"micro_batch_size", "gradient_accumulation_steps"} <= draft.changes.keys():
+            return
+        if draft.is_whole:
+            draft.note("It is the micro batch times the accumulation steps times the processes.")
             return
         micro, accumulation, world = (draft.number(name) for name in ("micro_batch_size", "gradient_accumulation_steps", "world_size"))
         has_accumulation = draft.is_own("gradient_accumulation_steps") or self.rows("gradient_accumulation_steps")
@@ -123,7 +125,11 @@ class GenericDialect(TableDialect):
             else:
                 draft.note(f"{key} has no choice of type: train in {wanted} through torch.autocast(dtype=…).")
         elif row is not None and wanted in PRECISION_STYLES:
-            draft.set(row.native, PRECISION_STYLES[wanted][self._style(draft, row.native)])
+            spelled = table.spelled(self.name, "precision", wanted)
+            own_style = draft.has(row.native) or spelled == wanted
+            draft.set(row.native, PRECISION_STYLES[wanted][self._style(draft, row.native)] if own_style else spelled)
+        elif draft.is_whole:
+            draft.note(f"There is no key for {wanted}.")
         else:
             draft.note(f"There is no key for precision: train in {wanted}.")
 
@@ -131,7 +137,7 @@ class GenericDialect(TableDialect):
         for name in ("bf16", "fp16"):
             rows = self.rows(f"_{name}")
             key = next((key for key in (*(row.native for row in rows), name) if draft.has(key)), rows[0].native if rows else name)
-            if draft.has(key) or wanted == name:
+            if draft.has(key) or wanted == name or (wanted == "fp32" and not draft.run.config):
                 draft.set(key, wanted == name)
 
     @staticmethod
@@ -144,16 +150,11 @@ class GenericDialect(TableDialect):
         return LIGHTNING_STYLE if key.startswith("trainer.") else 0
 
     def _early_stopping(self, draft: Draft, value: Any) -> None:
-        if draft.is_own("early_stopping_patience") or self.rows("early_stopping_patience"):
+        if draft.is_own("early_stopping_patience") or self.usable(draft, "early_stopping_patience"):
             self.write_key(draft, "early_stopping_patience", int(value))
             return
-        threshold = draft.number("early_stopping_threshold") or 0.0
-        if self.name == "lightning":
-            draft.code += [
-                "from lightning.pytorch.callbacks import EarlyStopping",
-                f'EarlyStopping(monitor="val_loss", patience={int(value)}, min_delta={argument(threshold)})',
-            ]
-            draft.note("Give the callback to the Trainer, under the name that the evaluation loss is logged with.")
+        if draft.is_whole:
+            draft.note("There is no early stopping.")
         else:
             draft.note(f"There is no key for early stopping: stop after {int(value)} evaluations without a lower loss, keep the best.")
 
@@ -167,81 +168,39 @@ class GenericDialect(TableDialect):
         )
         if is_ratio and own is not None:
             if rate:
-                draft.set(own.key, float(f"{float(value) / rate:.6g}"))
+                draft.set(own.key, shortest(float(value) / rate))
         elif own is None and ratio and rate:
-            draft.set(ratio[0].native, float(f"{float(value) / rate:.6g}"))
+            draft.set(ratio[0].native, shortest(float(value) / rate))
+        elif draft.is_whole or (own is None and self.name != "generic" and self.usable(draft, "min_lr")):
+            self.write_key(draft, "min_lr", value)
         elif own is None or own.kind != "file":
             if value:
                 draft.note(f"Let the schedule end at {argument(value)}.")
         else:
             self.write_key(draft, "min_lr", value)
 
-    def _clip(self, draft: Draft, value: Any) -> None:
-        if self.name == "litgpt" and not draft.has("train.max_norm"):
-            draft.note("litgpt clips gradients in pretraining only (train.max_norm); its fine-tuning commands reject the key.")
-        else:
-            self.write_key(draft, "max_grad_norm", value)
-
-    def _quantize(self, draft: Draft, value: Any) -> None:
-        if self.name == "llamafactory":
-            draft.set("quantization_bit", 4 if value else None)
-        elif self.name == "litgpt":
-            draft.set("quantize", "bnb.nf4" if value else None)
-        else:
-            self.write_key(draft, "load_in_4bit", value)
-
-    def _rank(self, draft: Draft, value: Any) -> None:
-        self.write_key(draft, "lora_rank", int(value))
-        if (
-            self.name == "llamafactory"
-            and "lora_alpha" not in draft.changes
-            and (alpha := draft.number("lora_alpha")) is not None
-            and not draft.is_own("lora_alpha")
-        ):
-            self.write_key(draft, "lora_alpha", alpha)
-
-    def _targets(self, draft: Draft, value: Any) -> None:
-        """``all-linear`` has its own spelling in some frameworks."""
-        if value == "all-linear" and self.name == "axolotl":
-            draft.set("lora_target_linear", True)
-        elif value == "all-linear" and self.name == "llamafactory":
-            draft.set("lora_target", "all")
-        else:
-            self.write_key(draft, "lora_target_modules", value)
-
-    def complete(self, draft: Draft) -> None:
-        """What the frameworks of the tables refuse."""
-        if self.name == "axolotl" and "early_stopping_patience" in draft.keys:
-            if not draft.native("val_set_size") and not draft.native("test_datasets") and draft.run.config:
-                draft.set("val_set_size", 0.05)
-                draft.note("Early stopping needs an evaluation set: val_set_size is set along.")
-            if not draft.has("eval_steps") and (steps := draft.number("eval_steps")) is not None:
-                draft.set("eval_steps", whole(steps))
-                draft.set("save_steps", whole(steps))
-        if self.name == "ultralytics" and "lr0" in draft.keys and str(draft.native("optimizer") or "auto").lower() == "auto":
-            draft.note("optimizer=auto overrides lr0: name an optimizer too.")
-        if self.name == "llamafactory" and "disable_gradient_checkpointing" in draft.keys:
-            draft.set("disable_gradient_checkpointing", as_bool(draft.keys["disable_gradient_checkpointing"]))
-        if self.name == "nanogpt" and "max_iters" in draft.keys and "lr_decay_iters" not in draft.keys:
-            draft.note("lr_decay_iters does not follow max_iters: the learning rate at each step stays as it was.")
-
     def arguments(self, draft: Draft) -> list[str]:
         """``key=value`` (Hydra, OmegaConf), or the flags of the frameworks that take those."""
-        if self.name in NO_ARGUMENTS:
-            return []
-        cli = self.name == "lightning" and any(key == "seed_everything" or key.endswith("class_path") for key in draft.run.config)
+        return self.tokens(draft, self.style)
+
+    def tokens(self, draft: Draft, style: str) -> list[str]:
+        """The written keys in one of the ways to give a key."""
         tokens: list[str] = []
-        for key, value in draft.keys.items():
-            if self.name in FLAGS or cli:
-                tokens += [f"--{key}", _yaml_word(value)]
-            elif self.name in HYPHEN_FLAGS:
-                flag = key.replace("_", "-")
-                tokens += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", _yaml_word(value)]
-            elif self.name in EQUALS_FLAGS:
-                tokens.append(f"--{key}={argument(value)}")
-            else:
+        for key, value in self.given(draft) if style else ():
+            if style == PAIRS:
                 tokens.append(f"{key}={_yaml_word(value)}")
+            elif style == FLAGS:
+                tokens += [f"--{key}", _yaml_word(value)]
+            elif style == EQUALS_FLAGS:
+                tokens.append(f"--{key}={argument(value)}")
+            elif style == HYPHEN_FLAGS:
+                tokens += self.hyphen_flag(key, value)
         return tokens
+
+    def hyphen_flag(self, key: str, value: Any) -> list[str]:
+        """``--a-key value``; a switch is ``--x`` or ``--no-x``."""
+        flag = key.replace("_", "-")
+        return [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", _yaml_word(value)]
 
 
 def _yaml_word(value: Any) -> str:
@@ -255,12 +214,3 @@ def _yaml_word(value: Any) -> str:
 
 
 DIALECT = GenericDialect()
-AXOLOTL = GenericDialect("axolotl")
-LLAMAFACTORY = GenericDialect("llamafactory")
-LIGHTNING = GenericDialect("lightning")
-TORCHTUNE = GenericDialect("torchtune")
-LITGPT = GenericDialect("litgpt")
-DEEPSPEED = GenericDialect("deepspeed")
-ULTRALYTICS = GenericDialect("ultralytics")
-NANOGPT = GenericDialect("nanogpt")
-MEGATRON = GenericDialect("megatron")

@@ -22,6 +22,9 @@ LORA: Final = {
 }
 """Canonical names to LoraConfig arguments."""
 
+TRL_KEYS: Final = frozenset({*LORA, "load_in_4bit", "load_in_8bit", "max_seq_len", "packing"})
+"""What ``trl sft`` has keys for, and TrainingArguments has not."""
+
 PRECISIONS: Final[dict[str, dict[str, bool]]] = {
     "bf16": {"bf16": True, "fp16": False},
     "fp16": {"fp16": True, "bf16": False},
@@ -60,8 +63,38 @@ class HuggingFace(TableDialect):
             **dict.fromkeys(LORA, self._lora),
         }
 
+    def scopes(self, draft: Draft) -> set[str]:
+        """``trl sft`` takes the arguments of these three; a whole config is written for it."""
+        return {"SFTConfig", "ModelConfig", "ScriptArguments"}
+
+    def write(self, draft: Draft, name: str, value: Any) -> None:
+        """TRL has keys for what is code with a plain Trainer."""
+        if draft.is_whole and name in TRL_KEYS:
+            self.write_key(draft, name, value)
+        else:
+            super().write(draft, name, value)
+
+    def frame(self, draft: Draft) -> None:
+        """Adapters are switched on by TRL's ``use_peft``."""
+        if draft.value("method") in ("lora", "qlora") or draft.value("lora_rank") is not None:
+            draft.set("use_peft", True)
+            draft.set("lora_task_type", "CAUSAL_LM")
+
+    def write_key(self, draft: Draft, name: str, value: Any) -> None:
+        """As ever; a constant rate that is warmed up has a name of its own."""
+        if (
+            name == "lr_scheduler"
+            and value == "constant"
+            and draft.is_whole
+            and (draft.number("warmup_steps") or draft.number("warmup_ratio"))
+        ):
+            value = "constant_with_warmup"
+        super().write_key(draft, name, value)
+
     def _min_lr(self, draft: Draft, value: Any) -> None:
         scheduler = str(draft.value("lr_scheduler") or "")
+        if draft.is_whole and not value and scheduler != COSINE_WITH_FLOOR:
+            return  # the schedules end at zero by themselves
         if scheduler in {"cosine", COSINE_WITH_FLOOR}:
             draft.set("lr_scheduler_type", COSINE_WITH_FLOOR)
             draft.set("lr_scheduler_kwargs", {"min_lr": value})
@@ -75,11 +108,13 @@ class HuggingFace(TableDialect):
             if draft.native("warmup_steps"):
                 draft.set("warmup_steps", 0)  # a count wins over the ratio
             return
-        count = warmup_count(draft, name, float(value))
+        count = None if draft.is_whole and name == "warmup_ratio" else warmup_count(draft, name, float(value))
         if count is not None:
             draft.set("warmup_steps", count)
         else:
             draft.set("warmup_steps", float(value))
+            if draft.is_whole:
+                return
             draft.note("warmup_steps below 1 is a share of all steps from transformers 5.0 on; before, write warmup_ratio instead.")
 
     def _epochs(self, draft: Draft, value: Any) -> None:
@@ -91,7 +126,7 @@ class HuggingFace(TableDialect):
     def _max_steps(self, draft: Draft, value: Any) -> None:
         draft.set("max_steps", int(value))
         scheduler = str(draft.value("lr_scheduler") or "linear")
-        if not scheduler.startswith("constant"):
+        if not scheduler.startswith("constant") and not draft.is_whole:
             draft.note(f"A {scheduler} schedule is stretched over max_steps: the learning rate at each step changes with it.")
 
     def _precision(self, draft: Draft, value: Any) -> None:
@@ -122,6 +157,9 @@ class HuggingFace(TableDialect):
         else:
             patience = draft.number("early_stopping_patience") or 3
             threshold = draft.number("early_stopping_threshold")
+            if draft.is_whole:
+                draft.note(f"It is a callback, EarlyStoppingCallback(early_stopping_patience={int(patience)}), which only code can add.")
+                return
             limit = "" if threshold is None else f", early_stopping_threshold={argument(threshold)}"
             line = f"trainer.add_callback(EarlyStoppingCallback(early_stopping_patience={int(patience)}{limit}))"
             _code(draft, "from transformers import EarlyStoppingCallback", line)
@@ -130,7 +168,7 @@ class HuggingFace(TableDialect):
     def _load_best(self, draft: Draft, value: Any) -> None:
         """Keep the best checkpoint: evaluations and saves must fall on the same steps."""
         draft.set("load_best_model_at_end", bool(value))
-        if not value:
+        if not value or draft.is_whole:
             return
         if draft.native("metric_for_best_model") in (None, "", "None"):
             draft.set("metric_for_best_model", DEFAULT_PATIENCE_METRIC)
@@ -218,6 +256,8 @@ class HuggingFace(TableDialect):
 
     def complete(self, draft: Draft) -> None:
         """Keep the key names that the run's transformers knows."""
+        if draft.is_whole:
+            return
         if draft.keys.get("eval_strategy") and not draft.has("eval_strategy") and _version(draft) is None:
             draft.note("eval_strategy was called evaluation_strategy before transformers 4.41.")
         for key in [key for key in draft.keys if "." in key and key.split(".", 1)[0] not in NESTED]:

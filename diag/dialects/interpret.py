@@ -108,8 +108,18 @@ FRAMEWORKS: Final = {
     "llamafactory": "LLaMA-Factory",
     "torchtune": "torchtune",
     "lightning": "Lightning",
+    "peft": "PEFT adapter",
+    "deepspeed": "DeepSpeed",
+    "megatron": "Megatron-LM",
+    "nanogpt": "nanoGPT",
+    "ultralytics": "Ultralytics",
 }
-"""Names of the dialects for people."""
+"""Names of the dialects for people, where they differ from the dialect's own."""
+
+
+def framework(dialect: str) -> str:
+    """The name of a dialect's framework for people."""
+    return FRAMEWORKS.get(dialect, dialect)
 
 
 def defaults(dialect: str, keys: Collection[str], file: str) -> dict[str, Reading]:
@@ -120,13 +130,13 @@ def defaults(dialect: str, keys: Collection[str], file: str) -> dict[str, Readin
         keys: native keys that the config has.
         file: name of the config, for the note.
     """
-    framework = FRAMEWORKS.get(dialect, dialect)
+    name = framework(dialect)
     found: dict[str, Reading] = {}
     if dialect == "automodel" and not any(key.startswith("lr_scheduler.") for key in keys):
-        note = f"the default of {framework} ({file} has no lr_scheduler section)"
+        note = f"the default of {name} ({file} has no lr_scheduler section)"
         found = {"lr_scheduler": Reading("constant", "", note), "warmup_steps": Reading(0.0, "", note)}
     for row in rows(dialect):
         value = canonical_value(row.canonical, row.default) if row.default and row.native not in keys else None
         if value is not None:
-            found.setdefault(row.canonical, Reading(value, row.native, f"the default of {framework} ({file} does not set it)"))
+            found.setdefault(row.canonical, Reading(value, row.native, f"the default of {name} ({file} does not set it)"))
     return found

@@ -1,13 +1,22 @@
 """Fact tables of the dialects: native config keys and the canonical hyperparameters they stand for.
 
-A table is a TSV file beside this module, read both ways. Columns:
+A table is a TSV file beside this module: every documented key of the framework, one row each. Reading, linting, fixing and
+converting use the same rows. Columns, of which trailing empty ones may be left out:
 
 - ``canonical``: a canonical hyperparameter, or a name with a leading underscore that ``resolve`` turns into some
-  (``_bf16`` and ``_fp16`` together make ``precision``);
-- ``native``: the dotted key; the first row of a canonical name is the key to write where the run's config has none. In
-  ``generic.tsv`` it is a pattern for the last parts of the key, ``*`` standing for any letters within one part;
+  (``_bf16`` and ``_fp16`` together make ``precision``); empty for a key that stands for none;
+- ``native``: the dotted key; the first row of a canonical name is the key to write where the run's config has none. A part
+  ``*`` stands for any one name or list index, a last part ``**`` for anything below. In ``generic.tsv`` it is a pattern for
+  the last parts of the key, ``*`` standing for any letters within one part;
 - ``conversion``: how the value differs (see CONVERSIONS), empty for none;
-- ``default``: what the framework uses where the key is absent, empty where that depends on its version.
+- ``default``: what the framework uses where the key is absent, empty where that depends on its version, or is nothing;
+- ``type``: ``int``, ``float``, ``number``, ``bool``, ``str``, ``list``, ``dict`` or several joined by ``|``; empty for any.
+  ``float`` admits whole numbers, ``int`` does not admit fractions; ``null`` is admitted everywhere;
+- ``values``: the accepted words of an enumeration, joined by ``|``; empty for any;
+- ``since``, ``until``: versions of the framework, the first that knows the key and the first that no longer does;
+- ``instead``: the key that took its place;
+- ``scope``: the commands, functions or classes that know the key, separated by spaces; empty for all of the framework;
+- ``cli``: how the key is given on a command line where that is not the framework's usual form; ``-`` where it cannot be.
 """
 
 from __future__ import annotations
@@ -23,12 +32,19 @@ from diag.dialects.values import as_bool, as_float, as_int, canonical_value, is_
 
 
 class Row(NamedTuple):
-    """One row of a table."""
+    """One row of a table; the module's page says what the columns mean."""
 
     canonical: str
     native: str
     conversion: str = ""
     default: str = ""
+    type: str = ""
+    values: str = ""
+    since: str = ""
+    until: str = ""
+    instead: str = ""
+    scope: str = ""
+    cli: str = ""
 
 
 class Reading(NamedTuple):
@@ -61,29 +77,105 @@ def _negate(value: Any) -> Any:
 
 
 def _split(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) and "," in value else value
+    if value == "all":
+        return "all-linear"
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def _join(value: Any) -> Any:
     return ",".join(str(item) for item in value) if isinstance(value, (list, tuple)) else value
 
 
+def _plain_names(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [item.removeprefix("*.") if isinstance(item, str) and item.count("*") == 1 else item for item in value]
+    return value
+
+
+def _wildcards(value: Any) -> Any:
+    return (
+        [f"*.{item}" if isinstance(item, str) and "*" not in item else item for item in value]
+        if isinstance(value, (list, tuple))
+        else value
+    )
+
+
 CONVERSIONS: Final[dict[str, tuple[Any, Any]]] = {
     "": (lambda value: value, lambda value: value),
     "negate": (_negate, _negate),
     "comma_list": (_split, _join),
+    "wildcards": (_plain_names, _wildcards),
 }
 """Name of a conversion to the functions that read (native to canonical) and write (canonical to native)."""
 
 
 @cache
-def rows(dialect: str) -> tuple[Row, ...]:
-    """The table of a dialect, () for one that has none."""
+def documented(dialect: str) -> tuple[Row, ...]:
+    """Every documented key of a dialect, () for one that has no table."""
     path = Path(__file__).with_name(f"{dialect}.tsv")
     if not path.is_file():
         return ()
     lines = path.read_text(encoding="utf-8").splitlines()[1:]
     return tuple(Row(*line.split("\t")) for line in lines if line.strip())
+
+
+@cache
+def rows(dialect: str) -> tuple[Row, ...]:
+    """The keys of a dialect that stand for a canonical hyperparameter, () for a dialect that has no table."""
+    return tuple(row for row in documented(dialect) if row.canonical)
+
+
+def _lines(name: str) -> list[list[str]]:
+    lines = Path(__file__).with_name(f"{name}.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    return [line.split("\t") for line in lines if line.strip()]
+
+
+@cache
+def _spellings() -> dict[tuple[str, str, str], str]:
+    return {(dialect, name, value): native for dialect, name, value, native in _lines("spellings")}
+
+
+def spelled(dialect: str, name: str, value: Any) -> Any:
+    """A canonical word as a framework spells it (``spellings.tsv``): ``adamw`` as ``torch.optim.AdamW``; anything else as it is.
+
+    Implementations of one optimizer (``adamw_torch_fused``) are spelled as the optimizer where the framework knows no closer one.
+    """
+    if not isinstance(value, str):
+        return value
+    known = _spellings()
+    if (dialect, name, value) in known:
+        return known[dialect, name, value]
+    return known.get((dialect, name, value.split("_", 1)[0]), value) if name == "optimizer" and dialect not in TRAINER_NAMES else value
+
+
+TRAINER_NAMES: Final = frozenset({"hf", "llamafactory", "axolotl"})
+"""Dialects that name optimizers by their implementations, as the canonical names do."""
+
+
+@cache
+def habits(dialect: str, scope: str = "") -> dict[str, Any]:
+    """What a framework does where its config is silent, beyond the defaults of its keys (``habits.tsv``): it always decays by a cosine,
+    or it does so unless another key says otherwise.
+
+    Args:
+        dialect: name of the dialect.
+        scope: the command, function or class, as the tables name it.
+
+    Returns:
+        Canonical name to value.
+    """
+    return {
+        name: canonical_value(name, value) for owner, known, name, value in _lines("habits") if owner == dialect and known in ("", scope)
+    }
+
+
+@cache
+def equivalents(dialect: str) -> dict[str, str]:
+    """Keys that stand for no hyperparameter but mean the same in several frameworks (``equivalents.tsv``): meaning to native key.
+
+    A last part that is a number is an item of a list: ``optimizer.betas.0``.
+    """
+    return {meaning: native for meaning, owner, native in _lines("equivalents") if owner == dialect}
 
 
 @cache
@@ -253,6 +345,8 @@ def resolve(dialect: str, found: dict[str, Reading]) -> dict[str, Reading]:
         )
     if "_cosine" in extra:
         put("lr_scheduler", "cosine" if flag("_cosine") else "linear", extra["_cosine"].key)
+    if "_decay_lr" in extra:
+        put("lr_scheduler", "cosine" if flag("_decay_lr") else "constant", extra["_decay_lr"].key)
     if (bits := extra.get("_quantization_bit")) is not None and (number := as_int(bits.value)) in (4, 8):
         put(f"load_in_{number}bit", True, bits.key)
     if (quantize := extra.get("_quantize")) is not None and not is_missing(quantize.value):
@@ -292,6 +386,8 @@ def _starts_from(dialect: str, key: str) -> bool:
 FINE_TUNING: Final = frozenset({"hf", "axolotl", "llamafactory", "training_hub"})
 PRETRAINED: Final = "from_pretrained"
 FROM_SCRATCH: Final = "from_config"
+OTHER_ADAPTERS: Final = frozenset({"oft", "boft", "llama-adapter", "ia3", "vera", "loha", "lokr", "prompt", "prefix"})
+"""Adapters of which the guides say nothing: neither LoRA nor a training of all weights."""
 
 
 def _resolve_method(dialect: str, found: dict[str, Reading], extra: Mapping[str, Reading], put: Any) -> None:
@@ -307,6 +403,8 @@ def _resolve_method(dialect: str, found: dict[str, Reading], extra: Mapping[str,
         put("method", "osft", found["unfreeze_rank_ratio"].key)
     elif word in {"full", "freeze", "sft"} and named is not None:
         put("method", "sft", named.key)
+    elif word in OTHER_ADAPTERS:
+        return
     elif word in {"lora", "qlora", "dora"} and named is not None:
         put("method", "qlora" if four_bit or word == "qlora" else "lora", named.key)
     elif adapter is not None:

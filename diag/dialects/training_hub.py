@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+from diag.dialects import table
 from diag.dialects.base import TableDialect, best_step, warmup_count
 from diag.dialects.draft import Draft, argument, whole
 
@@ -119,6 +120,8 @@ FIXED: Final = {
 
 def algorithm(draft: Draft) -> str:
     """The function that the run was (or should be) launched with."""
+    if draft.scope is not None:
+        return draft.scope if draft.scope in ACCEPTED else SFT
     method = draft.run.hyperparameter("method")
     if "unfreeze_rank_ratio" in draft.run.hyperparameters or method == "osft":
         return OSFT
@@ -152,6 +155,14 @@ class TrainingHub(TableDialect):
             "load_best_model_at_end": self._load_best,
         }
 
+    def frame(self, draft: Draft) -> None:
+        """The budget of tokens that stands for a micro batch."""
+        length, micro = draft.number("max_seq_len"), draft.number("micro_batch_size")
+        if algorithm(draft) != LORA and length is not None:
+            draft.set("max_tokens_per_gpu", int(length * (micro or 1)))
+        if algorithm(draft) == LORA and draft.value("load_in_4bit") is True:
+            draft.keys.update({"bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": "bfloat16", "bnb_4bit_use_double_quant": True})
+
     def write_key(self, draft: Draft, name: str, value: Any) -> None:
         """Write an argument that the algorithm takes; refuse with a reason what it does not."""
         self._put(draft, name, KEYS.get(name, name), self.spell(name, value))
@@ -162,7 +173,8 @@ class TrainingHub(TableDialect):
         if key in ACCEPTED[kind] or key in PASSED[kind]:
             draft.set(key, value)
         else:
-            draft.note(f"{kind} {FIXED.get(name, f'takes no {key}')}: {name} {argument(value)} is not written.")
+            why = f"{kind} {FIXED.get(name, f'takes no {key}')}"
+            draft.note(f"{why}." if draft.is_whole else f"{why}: {name} {argument(value)} is not written.")
 
     def _warmup(self, draft: Draft, name: str, value: Any) -> None:
         count = warmup_count(draft, name, float(value))
@@ -193,10 +205,13 @@ class TrainingHub(TableDialect):
 
     @staticmethod
     def _batch(draft: Draft, value: Any) -> None:
+        if draft.is_whole and algorithm(draft) == LORA and {"micro_batch_size", "gradient_accumulation_steps"} <= draft.changes.keys():
+            return  # what the two make
         draft.set("effective_batch_size", int(value))
 
     def _micro_batch(self, draft: Draft, value: Any) -> None:
-        if algorithm(draft) == LORA and "global_batch_size" not in draft.changes and not draft.has("effective_batch_size"):
+        counts = draft.is_whole or ("global_batch_size" not in draft.changes and not draft.has("effective_batch_size"))
+        if algorithm(draft) == LORA and counts:
             draft.set("micro_batch_size", int(value))
         elif algorithm(draft) == LORA:
             draft.note("micro_batch_size is ignored where effective_batch_size is set: raise gradient_accumulation_steps to save memory.")
@@ -219,9 +234,10 @@ class TrainingHub(TableDialect):
             draft.set("bf16", name == "bf16")
             draft.set("fp16", name == "fp16")
         elif kind == OSFT and name in ("bf16", "fp32"):
-            draft.set("train_dtype", {"bf16": "bfloat16", "fp32": "float32"}[name])
+            draft.set("train_dtype", table.spelled(self.name, "precision", name))
         else:
-            draft.note(f"{kind} {FIXED['precision']}: precision {name} is not written.")
+            why = f"{kind} {FIXED['precision']}"
+            draft.note(f"{why}." if draft.is_whole else f"{why}: precision {name} is not written.")
 
     def _save_steps(self, draft: Draft, value: Any) -> None:
         kind, batch = algorithm(draft), draft.number("global_batch_size")
@@ -230,17 +246,25 @@ class TrainingHub(TableDialect):
         elif batch is None:
             draft.note(f"{kind} saves by samples: multiply {int(value)} steps by effective_batch_size.")
         else:
-            draft.set("save_samples" if kind == SFT else "min_samples_per_checkpoint", int(float(value) * batch))
+            key = "save_samples" if kind == SFT else "min_samples_per_checkpoint"
+            draft.set(key, int(float(value) * batch))
+            if draft.is_whole:
+                draft.rephrase(f"{key} counts samples, {int(value)} steps of {int(batch)}.")
 
     def _early_stopping(self, draft: Draft, value: Any) -> None:
         best, batch = best_step(draft.run), draft.run.hyperparameter("global_batch_size")
         which = f" (samples_{int(best * batch)})" if best and isinstance(batch, (int, float)) else ""
         draft.note(f"{algorithm(draft)} has no early stopping: save often and keep the checkpoint of the best evaluation{which}.")
-        self._load_best(draft, True)
+        if not draft.is_whole:
+            self._load_best(draft, True)
 
     def _load_best(self, draft: Draft, value: Any) -> None:
         if value and algorithm(draft) == OSFT:
             draft.set("save_best_val_loss", True)
+            if draft.is_whole:
+                draft.rephrase("save_best_val_loss keeps the best checkpoint, in a folder of its own.")
+        elif value:
+            draft.note(f"{algorithm(draft)} loads no checkpoint by itself.")
 
     def factor_note(self, draft: Draft, name: str, factor: float) -> str:
         """A change of an unknown value, as a sentence."""
@@ -256,7 +280,7 @@ class TrainingHub(TableDialect):
         ratio = draft.keys.get("unfreeze_rank_ratio")
         if isinstance(ratio, (int, float)) and not 0 <= ratio <= 1:
             draft.set("unfreeze_rank_ratio", min(max(float(ratio), 0.0), 1.0))
-        if draft.keys:
+        if draft.keys and not draft.is_whole:
             call = ", ".join(
                 f"{key}={whole(value)!r}" if key in ("num_epochs",) else f"{key}={value!r}" for key, value in draft.keys.items()
             )

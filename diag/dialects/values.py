@@ -205,12 +205,23 @@ def as_scheduler(value: Any) -> str | None:
     return SCHEDULERS.get(name) or (name if SCHEDULE_WORDS.search(name) else None)
 
 
+OPTIMIZERS: Final = {
+    "adamw8bit": "adamw_8bit",
+    "pagedadamw": "paged_adamw_32bit",
+    "pagedadamw32bit": "paged_adamw_32bit",
+    "pagedadamw8bit": "paged_adamw_8bit",
+    "lion8bit": "lion_8bit",
+    "pagedlion8bit": "paged_lion_8bit",
+}
+"""Classes of bitsandbytes (lower case) to the Hugging Face name."""
+
+
 def as_optimizer(value: Any) -> str | None:
-    """The lower-case name of an optimizer; None for what is not a name."""
+    """The lower-case name of an optimizer, the Hugging Face one where there is one; None for what is not a name."""
     if not isinstance(value, str) or is_missing(value) or len(value) > 200 or as_float(value) is not None:
         return None
     name = last_part(value.split("(", 1)[0])
-    return name or None
+    return OPTIMIZERS.get(name, name) or None
 
 
 def as_precision(value: Any) -> str | None:

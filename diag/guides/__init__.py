@@ -4,7 +4,19 @@
 """
 
 from diag.guides.choices import Choice, choice, dataset_samples
-from diag.guides.profiles import PROFILES, SOURCES, Band, band, guarded_batch, method_factor, square_root_factor, warmup
+from diag.guides.profiles import (
+    PROFILES,
+    SOURCES,
+    Band,
+    band,
+    default_profile,
+    disagreement,
+    guarded_batch,
+    method_factor,
+    square_root_factor,
+    starts_by_guide,
+    warmup,
+)
 from diag.guides.register import Rule, cite, rule, rules
 
 __all__ = [
@@ -17,10 +29,13 @@ __all__ = [
     "choice",
     "cite",
     "dataset_samples",
+    "default_profile",
+    "disagreement",
     "guarded_batch",
     "method_factor",
     "rule",
     "rules",
     "square_root_factor",
+    "starts_by_guide",
     "warmup",
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final, NamedTuple
 
-from diag.guides.register import cite
+from diag.guides.register import cite, rules
 from diag.vocabulary import METHODS
 
 ADAPTERS: Final = ("lora", "qlora")
@@ -71,3 +72,24 @@ def dataset_samples(name: str) -> int | None:
     """Training samples of a data set by its name on the hub, whatever the case; None if the guides do not name it."""
     wanted = name.strip().lower()
     return next((size for known, size in DATASET_SIZES.items() if known.lower() == wanted), None)
+
+
+@cache
+def validate() -> None:
+    """Check the table: the preferred value comes first among the allowed ones, no choice is made twice, cited rules exist.
+
+    Raises:
+        ValueError: the first thing that is wrong.
+    """
+    made: set[tuple[str, str]] = set()
+    for entry in CHOICES:
+        pairs = {(entry.parameter, method) for method in entry.methods}
+        if not entry.methods or not set(entry.methods) <= set(METHODS) or made & pairs:
+            raise ValueError(f"{entry.parameter}: its methods {entry.methods} are unknown, or chosen for twice")
+        if not entry.allowed or entry.allowed[0] != entry.preferred:
+            raise ValueError(f"{entry.parameter}: {entry.preferred!r} is not the first of {entry.allowed}")
+        if not entry.rules or (unknown := [identity for identity in entry.rules if identity not in rules()]):
+            raise ValueError(f"{entry.parameter}: there is no row {unknown[0] if entry.rules else ''}")
+        made |= pairs
+    if any(size <= 0 for size in DATASET_SIZES.values()):
+        raise ValueError("a data set has no samples")

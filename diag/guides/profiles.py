@@ -10,9 +10,12 @@ The guides are about fine-tuning and pretraining language models; where the meth
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
-from diag.guides.register import cite
+from diag.guides.register import Rule, cite, rules
+from diag.text import show
 from diag.vocabulary import METHODS
 
 CONSERVATIVE: Final = "conservative"
@@ -20,8 +23,17 @@ BALANCED: Final = "balanced"
 AGGRESSIVE: Final = "aggressive"
 PROFILES: Final = (CONSERVATIVE, BALANCED, AGGRESSIVE)
 
-SOURCES: Final = {"automodel-quick": "000", "automodel": "001", "training-hub": "002", "hpo-lesson": "003"}
+SOURCES: Final = {"automodel-quick": "000", "automodel": "001", "training-hub": "002", "lesson": "003"}
 """Profiles that follow a single guide where it speaks (``SOURCE_ROWS``) and the balanced profile elsewhere, to the guide's key."""
+
+OWN_PROFILES: Final = {"automodel": "automodel", "training_hub": "training-hub"}
+"""Dialect to the guide that is about its framework."""
+
+
+def default_profile(dialect: str) -> str:
+    """The profile that decides where the user names none: the guide of the run's own framework, else ``balanced``."""
+    return OWN_PROFILES.get(dialect, BALANCED)
+
 
 EDGE: Final = 1.2
 """Within this factor of an edge between two dataset sizes their geometric mean is used: 4,999 and 5,001 samples are alike."""
@@ -46,6 +58,12 @@ SHORT_RUN_METHOD_FACTOR: Final = 15.0
 
 ERROR_LEARNING_RATE: Final = {"sft": 1e-4, "osft": 1e-4, "lora": 1e-3, "qlora": 1e-3}
 """At or above this a fine-tune's learning rate is an error, not a choice (S3-003, S3-184)."""
+
+LOWEST_ADAPTER_LEARNING_RATE: Final = 1e-6
+"""Below this an adapter hardly moves: an order of magnitude under every guide's lowest start (S1-031, S2-004)."""
+
+LARGEST_EFFECTIVE_FACTOR: Final = 4.0
+"""An effective learning rate, ``lr * alpha / rank``, above so many times the upper limit is an error (S3-027)."""
 
 INFINITY: Final = math.inf
 FULL: Final = ("sft",)
@@ -193,44 +211,112 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("early_stopping_patience", METHODS, _ANY, _ANY, (3, 3, 3), (2, 5), "S3-174..176"),
 )
 
-SOURCE_ROWS: Final[tuple[tuple[str, str, tuple[str, ...], tuple[float, float], float, str], ...]] = (
-    # guide, parameter, methods, samples, start, rules
-    ("000", "learning_rate", FULL, _ANY, 1e-5, "S0-003"),
-    ("000", "learning_rate", ADAPTERS, _ANY, 2e-4, "S0-004 S0-005"),
-    ("000", "learning_rate", ("pretraining",), _ANY, 6e-4, "S0-006"),
-    ("000", "global_batch_size", FULL, _ANY, 64, "S0-019"),
-    ("000", "global_batch_size", ADAPTERS, _ANY, 32, "S0-020 S0-021"),
-    ("000", "weight_decay", FULL, _ANY, 0.01, "S0-027"),
-    ("000", "weight_decay", ADAPTERS, _ANY, 0.0, "S0-028 S0-029"),
-    ("000", "lora_rank", ("qlora",), _ANY, 16, "S0-032"),
-    ("001", "learning_rate", FULL, _UNDER_5K, 1e-6, "S1-119"),
-    ("001", "learning_rate", FULL, _5K_50K, 1e-5, "S1-122"),
-    ("001", "learning_rate", FULL, _OVER_50K, 2e-5, "S1-192"),
-    ("001", "learning_rate", ("lora",), _UNDER_5K, 2e-5, "S1-189"),
-    ("001", "learning_rate", ("lora",), _5K_50K, 1e-5, "S1-191"),
-    ("001", "learning_rate", ("lora",), _OVER_50K, 1e-4, "S1-127"),
-    ("001", "learning_rate", ("qlora",), _ANY, 1e-5, "S1-194"),
-    ("001", "num_epochs", ("lora",), _UNDER_1K, 3, "S1-189"),
-    ("001", "num_epochs", ("lora",), _5K_50K, 2, "S1-191"),
-    ("001", "lora_rank", ("lora",), _UNDER_1K, 4, "S1-189"),
-    ("001", "lora_rank", ("lora",), _5K_50K, 16, "S1-191"),
-    ("002", "learning_rate", FINE, _ANY, 5e-6, "S2-002 S2-003"),
-    ("002", "learning_rate", ADAPTERS, _ANY, 1e-5, "S2-004"),
-    ("002", "global_batch_size", FINE, _UNDER_1K, 32, "S2-008"),
-    ("002", "global_batch_size", FINE, _1K_10K, 128, "S2-009"),
-    ("002", "global_batch_size", FINE, _OVER_10K, 256, "S2-010"),
-    ("002", "num_epochs", FINE, _ANY, 2, "S2-013"),
-    ("002", "lora_rank", ADAPTERS, _ANY, 16, "S2-043"),
-    ("002", "lora_dropout", ADAPTERS, _ANY, 0.0, "S2-048"),
-    ("002", "unfreeze_rank_ratio", ("osft",), _ANY, 0.5, "S2-032"),
-    ("003", "learning_rate", ADAPTERS, _ANY, 2e-4, "S3-087"),
-    ("003", "learning_rate", FULL, _ANY, 5e-6, "S3-031"),
-    ("003", "num_epochs", METHODS, _UNDER_1K, 3, "S3-049"),
-    ("003", "num_epochs", METHODS, _1K_5K, 2, "S3-050"),
-    ("003", "num_epochs", METHODS, _OVER_5K, 1, "S3-051 S3-052"),
-    ("003", "lora_rank", ADAPTERS, _ANY, 16, "S3-082"),
-    ("003", "lora_dropout", ADAPTERS, _ANY, 0.05, "S3-084"),
-    ("003", "weight_decay", ADAPTERS, _ANY, 0.01, "S3-092"),
+
+class SourceRow(NamedTuple):
+    """Where one guide alone starts with one parameter: the guide's own number, or the middle of its range."""
+
+    guide: str
+    parameter: str
+    methods: tuple[str, ...]
+    samples: tuple[float, float]
+    start: float
+    rules: str
+    parameters: tuple[float, float] = _ANY
+
+
+SOURCE_ROWS: Final[tuple[SourceRow, ...]] = (
+    # The quick guide of NeMo AutoModel: one table by method.
+    SourceRow("000", "learning_rate", FULL, _ANY, 1e-5, "S0-003"),
+    SourceRow("000", "learning_rate", ADAPTERS, _ANY, 2e-4, "S0-004 S0-005"),
+    SourceRow("000", "learning_rate", ("pretraining",), _ANY, 6e-4, "S0-006"),
+    SourceRow("000", "num_epochs", (*FULL, *ADAPTERS), _ANY, 2, "S0-015..017"),
+    SourceRow("000", "num_epochs", ("pretraining",), _ANY, 1, "S0-018"),
+    SourceRow("000", "global_batch_size", FULL, _ANY, 64, "S0-019"),
+    SourceRow("000", "global_batch_size", ADAPTERS, _ANY, 32, "S0-020 S0-021"),
+    SourceRow("000", "global_batch_size", ("pretraining",), _ANY, 512, "S0-022"),
+    SourceRow("000", "weight_decay", FULL, _ANY, 0.01, "S0-027"),
+    SourceRow("000", "weight_decay", ADAPTERS, _ANY, 0.0, "S0-028 S0-029"),
+    SourceRow("000", "weight_decay", ("pretraining",), _ANY, 0.01, "S0-030"),
+    SourceRow("000", "lora_rank", ("lora",), _ANY, 16, "S0-031 S0-042"),
+    SourceRow("000", "lora_rank", ("qlora",), _ANY, 16, "S0-032"),
+    SourceRow("000", "alpha_to_rank", ADAPTERS, _ANY, 2, "S0-033 S0-034 S0-042"),
+    # The long guide of NeMo AutoModel: tables by data set size, and four scenarios, which speak first.
+    SourceRow("001", "learning_rate", FULL, _UNDER_5K, 1e-6, "S1-119"),
+    SourceRow("001", "learning_rate", FULL, _5K_50K, 1e-5, "S1-122"),
+    SourceRow("001", "learning_rate", FULL, _OVER_50K, 2e-5, "S1-192"),
+    SourceRow("001", "learning_rate", ("lora",), _UNDER_5K, 2e-5, "S1-189"),
+    SourceRow("001", "learning_rate", ("lora",), _5K_50K, 1e-5, "S1-191"),
+    SourceRow("001", "learning_rate", ("lora",), _OVER_50K, 1e-4, "S1-127"),
+    SourceRow("001", "learning_rate", ("qlora",), _ANY, 1e-5, "S1-194"),
+    SourceRow("001", "num_epochs", FULL, _UNDER_5K, 2, "S1-013"),
+    SourceRow("001", "num_epochs", FULL, _5K_50K, 3, "S1-014"),
+    SourceRow("001", "num_epochs", FULL, _OVER_50K, 2, "S1-015 S1-192"),
+    SourceRow("001", "num_epochs", ("lora",), _UNDER_1K, 3, "S1-189"),
+    SourceRow("001", "num_epochs", ("lora",), _1K_5K, 3, "S1-043 S1-077"),
+    SourceRow("001", "num_epochs", ("lora",), _5K_50K, 2, "S1-191"),
+    SourceRow("001", "num_epochs", ("lora",), _OVER_50K, 2, "S1-045"),
+    SourceRow("001", "global_batch_size", FULL, _UNDER_5K, 32, "S1-016 S1-163"),
+    SourceRow("001", "global_batch_size", FULL, _5K_50K, 48, "S1-017"),
+    SourceRow("001", "global_batch_size", FULL, _OVER_50K, 128, "S1-018 S1-192"),
+    SourceRow("001", "global_batch_size", ("lora",), _UNDER_1K, 16, "S1-046 S1-189"),
+    SourceRow("001", "global_batch_size", ("lora",), _1K_5K, 24, "S1-046"),
+    SourceRow("001", "global_batch_size", ("lora",), _5K_50K, 64, "S1-047 S1-191"),
+    SourceRow("001", "global_batch_size", ("lora",), _OVER_50K, 96, "S1-048"),
+    SourceRow("001", "global_batch_size", ("qlora",), _ANY, 32, "S1-194"),
+    SourceRow("001", "micro_batch_size", FULL, _UNDER_5K, 4, "S1-019 S1-163"),
+    SourceRow("001", "micro_batch_size", FULL, _OVER_5K, 8, "S1-020 S1-021 S1-192"),
+    SourceRow("001", "micro_batch_size", ("lora",), _UNDER_5K, 4, "S1-189"),
+    SourceRow("001", "micro_batch_size", ("lora",), _5K_50K, 8, "S1-191"),
+    SourceRow("001", "micro_batch_size", ("qlora",), _ANY, 4, "S1-194"),
+    SourceRow("001", "weight_decay", FULL, _UNDER_5K, 0.03, "S1-010"),
+    SourceRow("001", "weight_decay", FULL, _5K_50K, 0.01, "S1-011"),
+    SourceRow("001", "weight_decay", FULL, _OVER_50K, 0.0, "S1-012 S1-192"),
+    SourceRow("001", "weight_decay", ("lora",), _UNDER_1K, 0.05, "S1-189"),
+    SourceRow("001", "weight_decay", ("lora",), _1K_5K, 0.0, "S1-182"),
+    SourceRow("001", "weight_decay", ("lora",), _5K_50K, 0.0, "S1-191"),
+    SourceRow("001", "weight_decay", ("qlora",), _ANY, 0.01, "S1-051 S1-194"),
+    SourceRow("001", "lora_rank", ("lora",), _UNDER_1K, 4, "S1-189"),
+    SourceRow("001", "lora_rank", ("lora",), _1K_5K, 8, "S1-034 S1-182"),
+    SourceRow("001", "lora_rank", ("lora",), _5K_50K, 16, "S1-191"),
+    SourceRow("001", "lora_rank", ("lora",), _OVER_50K, 32, "S1-036"),
+    SourceRow("001", "lora_rank", ("qlora",), _ANY, 16, "S1-194"),
+    SourceRow("001", "alpha_to_rank", ("lora",), _UNDER_5K, 4, "S1-037 S1-182 S1-189"),
+    SourceRow("001", "alpha_to_rank", ("lora",), _5K_50K, 2, "S1-038 S1-191"),
+    SourceRow("001", "alpha_to_rank", ("lora",), _OVER_50K, 2, "S1-039"),
+    SourceRow("001", "alpha_to_rank", ("qlora",), _ANY, 2, "S1-053 S1-194"),
+    SourceRow("001", "lora_dropout", ("lora",), _UNDER_1K, 0.1, "S1-040 S1-189"),
+    SourceRow("001", "lora_dropout", ("lora",), _1K_5K, 0.05, "S1-040 S1-182"),
+    SourceRow("001", "lora_dropout", ("lora",), _5K_50K, 0.05, "S1-041 S1-191"),
+    SourceRow("001", "lora_dropout", ("lora",), _OVER_50K, 0.05, "S1-042 S1-182"),
+    SourceRow("001", "lora_dropout", ("qlora",), _ANY, 0.1, "S1-194"),
+    # Training Hub.
+    SourceRow("002", "learning_rate", FINE, _ANY, 5e-6, "S2-002 S2-003"),
+    SourceRow("002", "learning_rate", ADAPTERS, _ANY, 1e-5, "S2-004"),
+    SourceRow("002", "global_batch_size", FINE, _UNDER_1K, 32, "S2-008"),
+    SourceRow("002", "global_batch_size", FINE, _1K_10K, 128, "S2-009"),
+    SourceRow("002", "global_batch_size", FINE, _OVER_10K, 256, "S2-010"),
+    SourceRow("002", "num_epochs", FINE, _ANY, 2, "S2-013"),
+    SourceRow("002", "lora_rank", ADAPTERS, _ANY, 16, "S2-043"),
+    SourceRow("002", "alpha_to_rank", ADAPTERS, _ANY, 2, "S2-046"),
+    SourceRow("002", "lora_dropout", ADAPTERS, _ANY, 0.0, "S2-048"),
+    SourceRow("002", "unfreeze_rank_ratio", ("osft",), _ANY, 0.5, "S2-032"),
+    # The lesson, whose rates go by the size of the model.
+    SourceRow("003", "learning_rate", ("lora",), _ANY, 2e-4, "S3-087 S3-185", _UP_TO_8B),
+    SourceRow("003", "learning_rate", ("lora",), _ANY, 7e-5, "S3-024", _9B_34B),
+    SourceRow("003", "learning_rate", ("lora", "qlora"), _ANY, 5e-5, "S3-187", _35B_UP),
+    SourceRow("003", "learning_rate", ("qlora",), _ANY, 5e-5, "S3-021 S3-186", _UP_TO_34B),
+    SourceRow("003", "learning_rate", FULL, _ANY, 5e-6, "S3-031"),
+    SourceRow("003", "num_epochs", METHODS, _UNDER_1K, 3, "S3-049"),
+    SourceRow("003", "num_epochs", METHODS, _1K_5K, 2, "S3-050"),
+    SourceRow("003", "num_epochs", METHODS, _OVER_5K, 1, "S3-051 S3-052"),
+    SourceRow("003", "global_batch_size", (*FULL, *ADAPTERS), _UNDER_1K, 32, "S3-039"),
+    SourceRow("003", "global_batch_size", (*FULL, *ADAPTERS), (1e3, INFINITY), 64, "S3-038"),
+    SourceRow("003", "micro_batch_size", (*FULL, *ADAPTERS), _ANY, 4, "S3-040 S3-088"),
+    SourceRow("003", "lora_rank", ADAPTERS, _ANY, 16, "S3-082"),
+    SourceRow("003", "alpha_to_rank", ADAPTERS, _ANY, 2, "S3-073 S3-083"),
+    SourceRow("003", "lora_dropout", ADAPTERS, _ANY, 0.05, "S3-084"),
+    SourceRow("003", "weight_decay", FULL, _ANY, 0.01, "S3-077 S3-159"),
+    SourceRow("003", "weight_decay", ADAPTERS, _ANY, 0.01, "S3-092"),
 )
 
 GRID: Final = {"lora_rank": 4, "global_batch_size": 8, "num_epochs": 1, "micro_batch_size": 1}
@@ -284,7 +370,7 @@ def band(
     cited = [identity for row in neighbours for identity in cite(row.rules)]
     index = PROFILES.index(profile) if profile in PROFILES else PROFILES.index(BALANCED)
     start = starts[index]
-    if profile in SOURCES and (own := _source(SOURCES[profile], parameter, str(method), samples)) is not None:
+    if profile in SOURCES and (own := _source(SOURCES[profile], parameter, str(method), samples, parameters)) is not None:
         start, source_rules = min(max(own[0], clip_low), clip_high), own[1]
         cited = [*cite(source_rules), *cited]
     low, high = min(*starts, start), max(*starts, start)
@@ -295,6 +381,17 @@ def band(
     return Band(low, start, high, clip_low, clip_high, tuple(dict.fromkeys(cited)))
 
 
+SHORT_RUN: Final = 500
+LONG_RUN: Final = 5000
+"""Optimizer steps below and above which a run is short or long, for its warmup (S1-141, S1-143)."""
+
+LONGEST_WARMUP: Final = 1000.0
+"""Steps of warmup that no run needs more of (S1-139); half as many again in 4 bits."""
+
+LONGER_IN_4BIT: Final = 1.5
+"""What 4-bit weights multiply a warmup by: the guide asks for a longer one and names no factor (S3-021)."""
+
+
 def warmup(total_steps: float, method: str | None = None, profile: str = BALANCED) -> Band:
     """How many of ``total_steps`` optimizer steps to warm up for, in steps.
 
@@ -302,17 +399,21 @@ def warmup(total_steps: float, method: str | None = None, profile: str = BALANCE
     """
     fraction = 0.1 if profile == AGGRESSIVE else 0.05
     tenth = max(0.1 * total_steps, 5.0)
-    if total_steps < 500:
+    if total_steps < SHORT_RUN:
         values = (5.0, max(10.0, 0.05 * total_steps), tenth)
         start, clip_low, clip_high, rules = values[_profile_index(profile)], min(5.0, tenth), tenth, "S0-011..013 S1-141 S3-058 S3-059"
-    elif total_steps <= 5000:
+    elif total_steps <= LONG_RUN:
         start, clip_low, clip_high, rules = fraction * total_steps, 50.0, max(200.0, tenth), "S1-142 S3-025 S3-091 S3-158"
         clip_low = min(clip_low, tenth)
     else:
-        start, clip_low, clip_high, rules = min(fraction * total_steps, 1000.0), 0.0, 1000.0, "S0-014 S1-139 S1-143"
+        start, clip_low, clip_high, rules = min(fraction * total_steps, LONGEST_WARMUP), 0.0, LONGEST_WARMUP, "S0-014 S1-139 S1-143"
     cited = cite(rules)
+    own = _source_warmup(SOURCES[profile], method, total_steps) if profile in SOURCES else None
+    if own is not None:
+        start, cited = own[0], tuple(dict.fromkeys((*cite(own[1]), *cited)))
     if method == "qlora" and profile != AGGRESSIVE:
-        start, clip_high, cited = start * 1.5, max(clip_high, min(tenth, 1500.0)), (*cited, "S3-021")
+        longest = LONGER_IN_4BIT * LONGEST_WARMUP
+        start, clip_high, cited = start * LONGER_IN_4BIT, max(clip_high, min(tenth, longest)), (*cited, "S3-021")
     start = min(max(start, clip_low), clip_high)
     return Band(min(clip_low, start), start, clip_high, clip_low, clip_high, cited)
 
@@ -369,11 +470,69 @@ def _mean(values: list[float], parameter: str) -> float:
     return mean if grid is None else float(max(grid * round(mean / grid), grid))
 
 
-def _source(guide: str, parameter: str, method: str, samples: float) -> tuple[float, str] | None:
-    for key, name, methods, interval, start, rules in SOURCE_ROWS:
-        if key == guide and name == parameter and method in methods and _holds(interval, samples):
-            return start, rules
+def _source(guide: str, parameter: str, method: str, samples: float, parameters: float) -> tuple[float, str] | None:
+    for row in SOURCE_ROWS:
+        is_asked = (row.guide, row.parameter) == (guide, parameter) and method in row.methods
+        if is_asked and _holds(row.samples, samples) and _holds(row.parameters, parameters):
+            return row.start, row.rules
     return None
+
+
+def _source_warmup(guide: str, method: str | None, total_steps: float) -> tuple[float, str] | None:
+    """How many steps one guide warms up for, where it says."""
+    if guide == "000":
+        return (700.0, "S0-014") if method == "pretraining" else (10.0, "S0-011..013")
+    if guide == "001":
+        short = total_steps < SHORT_RUN
+        return (10.0, "S1-141") if short else (min(0.1 * total_steps, LONGEST_WARMUP), "S1-139 S1-142 S1-143")
+    return (0.05 * total_steps, "S3-091") if guide == "003" else None
+
+
+DISAGREEMENT: Final = 2.0
+"""Guides whose starting values lie this factor apart, or further, disagree."""
+
+
+def starts_by_guide(
+    parameter: str,
+    method: str,
+    dataset_size: float | None = None,
+    model_parameters: float | None = None,
+    *,
+    total_steps: float | None = None,
+) -> dict[str, tuple[float, tuple[str, ...]]]:
+    """Where each guide that speaks of a parameter starts, by the name of its profile, with the ids of the rows.
+
+    ``warmup_steps`` needs ``total_steps``, the optimizer steps of the run.
+    """
+    samples, parameters = dataset_size or TYPICAL_SAMPLES, model_parameters or TYPICAL_PARAMETERS
+    found: dict[str, tuple[float, str] | None] = {}
+    for name, key in SOURCES.items():
+        if parameter == "warmup_steps" and total_steps:
+            found[name] = _source_warmup(key, method, total_steps)
+        else:
+            found[name] = _source(key, parameter, method, samples, parameters)
+    return {name: (own[0], cite(own[1])) for name, own in found.items() if own is not None}
+
+
+def disagreement(
+    parameter: str,
+    method: str,
+    dataset_size: float | None = None,
+    model_parameters: float | None = None,
+    *,
+    total_steps: float | None = None,
+) -> str:
+    """A sentence, with a blank before it, that says where the guides start if they disagree, and what decides; "" if they do not."""
+    found = starts_by_guide(parameter, method, dataset_size, model_parameters, total_steps=total_steps)
+    starts = {name: value for name, (value, _) in found.items()}
+    if len(starts) < 2 or max(starts.values()) < DISAGREEMENT * min(starts.values()) or max(starts.values()) <= 0:
+        return ""
+    listed = ", ".join(f"{name} at {show(value)}" for name, value in sorted(starts.items(), key=lambda item: (item[1], item[0])))
+    from diag.guides.conflicts import conflict_of
+
+    conflict = conflict_of(parameter, method)
+    decided = f"; {conflict.decision} (conflict {conflict.number})" if conflict is not None and conflict.decision else ""
+    return f" The guides disagree: {listed}{decided}."
 
 
 def _coupling(rows: tuple[Row, ...], method: str, samples: float, batch: float) -> float:
@@ -384,3 +543,61 @@ def _coupling(rows: tuple[Row, ...], method: str, samples: float, batch: float) 
 
 def _profile_index(profile: str) -> int:
     return PROFILES.index(profile) if profile in PROFILES else PROFILES.index(BALANCED)
+
+
+ORDERED: Final = ("learning_rate", "lora_rank", "num_epochs", "alpha_to_rank")
+"""Parameters of which a bolder profile never starts lower."""
+
+
+@cache
+def validate() -> None:
+    """Check the tables: every run has one row, starts lie inside their limits, bolder profiles start no lower, cited rules exist.
+
+    Not called when the tables are used, as it reads the register; once a process.
+
+    Raises:
+        ValueError: the first thing that is wrong.
+    """
+    known = rules()
+    for row in ROWS:
+        what = f"{row.parameter} for {', '.join(row.methods)} at {row.samples} samples, {row.parameters} parameters"
+        low, high = row.clip
+        if not low < high or not all(low <= start <= high for start in row.starts):
+            raise ValueError(f"{what}: {row.starts} is not inside {row.clip}")
+        if row.parameter in ORDERED and list(row.starts) != sorted(row.starts):
+            raise ValueError(f"{what}: {row.starts} falls from one profile to a bolder one")
+        if row.derived not in ("", *PROFILES):
+            raise ValueError(f"{what}: {row.derived!r} is no profile")
+        _check_citation(what, row.rules, known)
+    for own in SOURCE_ROWS:
+        what = f"guide {own.guide}: {own.parameter} for {', '.join(own.methods)} at {own.samples} samples"
+        if own.guide not in SOURCES.values() or own.parameter not in {row.parameter for row in ROWS} or not own.start >= 0:
+            raise ValueError(f"{what}: no such guide, parameter or start")
+        _check_citation(what, own.rules, known)
+        if strangers := [identity for identity in cite(own.rules) if known[identity].seed != own.guide]:
+            raise ValueError(f"{what}: {strangers[0]} is a row of another guide")
+    for method in METHODS:
+        for parameter in {row.parameter for row in ROWS}:
+            _check_tiling(f"{parameter} for {method}", [row for row in ROWS if row.parameter == parameter and method in row.methods], True)
+            for guide in SOURCES.values():
+                mine = [row for row in SOURCE_ROWS if (row.guide, row.parameter) == (guide, parameter) and method in row.methods]
+                _check_tiling(f"guide {guide}: {parameter} for {method}", mine, False)
+
+
+def _check_citation(what: str, text: str, known: dict[str, Rule]) -> None:
+    cited = cite(text)
+    if not cited:
+        raise ValueError(f"{what}: no rule is cited")
+    if unknown := [identity for identity in cited if identity not in known]:
+        raise ValueError(f"{what}: there is no row {unknown[0]}")
+
+
+def _check_tiling(what: str, mine: Sequence[Row | SourceRow], complete: bool) -> None:
+    """At most one row for each run, and with ``complete`` exactly one unless there is none at all."""
+    samples = sorted({edge for row in mine for edge in row.samples} | {0.0})
+    parameters = sorted({edge for row in mine for edge in row.parameters} | {0.0})
+    for size in samples:
+        for model in parameters:
+            hits = sum(_holds(row.samples, size) and _holds(row.parameters, model) for row in mine)
+            if hits > 1 or (complete and mine and hits == 0 and INFINITY not in (size, model)):
+                raise ValueError(f"{what}: {hits} rows hold at {size} samples, {model} parameters")

@@ -12,7 +12,7 @@ from diag.vocabulary import DIVERGED, ERROR, HEALTHY, INCONCLUSIVE, INFO, OVERFI
 
 if TYPE_CHECKING:
     from diag.check import Finding
-    from diag.prescription import Fix
+    from diag.fixes import Fix
     from diag.report import Layout
     from diag.report.chart import Cell
     from diag.result import Report, RunReport

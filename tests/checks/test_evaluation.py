@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from diag.battery import examine
 from diag.check import Finding
-from diag.checks.evaluation.evl004_eval_from_train_split import overlapping
 from diag.run import Hyperparameter, Run
+from diag.splits import overlapping
 
 
 def look(run: Run, code: str) -> list[Finding]:

@@ -1,0 +1,224 @@
+"""``diag fix``: from findings to changes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from diag.cli.common import problem_line, write_output
+from diag.cli.lint import options_of, plan_options
+from diag.errors import InputError, NothingToJudgeError, UsageError
+
+if TYPE_CHECKING:
+    from diag.fixing import Prescription
+    from diag.plan import Plan
+
+
+@click.command()
+@click.argument("target", metavar="TARGET")
+@plan_options
+@click.option("--apply", "apply_to", metavar="CONFIG", help="Edit CONFIG in place: only the values named, atomically.")
+@click.option("--config", "config", metavar="CONFIG", help="Write the changes of a run in the words of CONFIG, without touching it.")
+@click.option("--diff", is_flag=True, help="Print a unified diff of the config instead; nothing is written.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "args", "yaml", "json", "python"]),
+    default="text",
+    show_default=True,
+    help="How to print the changes: for people, as arguments, YAML, JSON, or Python keyword arguments.",
+)
+@click.option(
+    "--level",
+    type=click.Choice(["error", "warning", "info"]),
+    default="warning",
+    show_default=True,
+    help="Least severity of the lint findings to settle.",
+)
+@click.option("--safe-only", is_flag=True, help="Only changes that cannot hurt the result.")
+@click.option("--explain", is_flag=True, help="Show for each change the finding, the guide rows, the range and the arithmetic.")
+@click.option("--output", "-o", metavar="FILE", help="Write to FILE instead of the terminal.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def command(
+    target: str,
+    apply_to: str | None,
+    config: str | None,
+    diff: bool,
+    format_: str,
+    level: str,
+    safe_only: bool,
+    explain: bool,
+    output: str | None,
+    debug: bool,
+    **said: Any,
+) -> int:
+    """Turn the findings of a run, or the lint findings of a config, into changes.
+
+    TARGET is a run (what diag analyze takes) or a config (what diag lint takes). From a run it is the first prescription, from a
+    config what settles the findings; both in the order in which the guides tune. With --apply the changes are written into CONFIG,
+    comments, key order and quoting kept; applying twice changes nothing. A change the framework would not take is refused.
+    What a run's own config said is kept beside it as CONFIG.orig: the run goes on being judged by what it was trained with.
+
+    \b
+    Exit codes:
+      0    the changes were printed or made, or there are none
+      2    wrong usage, an input that cannot be read, or a change that was refused
+      3    nothing could be judged
+      130  interrupted
+    """
+    from diag.documents.editing import diff as unified
+    from diag.documents.editing import write
+    from diag.report import Layout
+    from diag.report.fix import renderer
+
+    options = options_of(said)
+    plan = _config(target, options)
+    done: list[tuple[Path, str, str, str]] = []
+    if plan is not None:
+        if config is not None:
+            raise UsageError(f"--config is for the changes of a run; {target} is a config itself")
+        if apply_to is not None and Path(apply_to).resolve() != Path(_split(target)[0]).resolve():
+            raise UsageError(f"--apply {apply_to} is not the config that is to be fixed; name {target} twice, or name a run")
+        prescriptions = _settle(plan, level, safe_only, done if apply_to is not None or diff else None)
+    else:
+        prescriptions = _run(target, options, apply_to or config, safe_only, done if apply_to is not None or diff else None)
+    if diff and not done:
+        raise UsageError("--diff needs a config: name it with --config")
+    if diff:
+        # A byte order mark is part of the first line to the programs that apply a diff.
+        marks = ["\ufeff" if encoding == "utf-8-sig" else "" for *_, encoding in done]
+        parts = [unified(mark + old, mark + new, _relative(path)) for (path, old, new, _), mark in zip(done, marks, strict=True)]
+        write_output("".join(parts), output)
+        return 0
+    layout = Layout.of_file() if output not in (None, "-") else Layout.of_stream(sys.stdout)
+    write_output(renderer(format_)(prescriptions, layout.with_(verbose=explain)), output)
+    for path, before, after, encoding in done if apply_to is not None else ():
+        if before == after:
+            click.echo(f"diag: {path}: nothing to change", err=True)
+            continue
+        copied = _keep(path, prescriptions[0])
+        write(path, after, encoding)
+        click.echo(f"diag: {path}: changed{f'; {copied.name} keeps what the run was trained with' if copied else ''}", err=True)
+    return 0
+
+
+def _keep(path: Path, prescription: Prescription) -> Path | None:
+    """Keep a copy of a config that the run was trained with before it is changed, so that the run can still be judged, and fixed, by it.
+
+    Returns:
+        The copy, None where the config is not the run's own or a copy is there already.
+    """
+    from diag.config_files import as_trained, kept
+    from diag.configs import SUFFIXES
+
+    run = prescription.run
+    if run is None or path.suffix.lower() not in SUFFIXES or as_trained(path) != path:
+        return None
+    if path.name not in {Path(entry.file).name for entry in (*run.config.values(), *run.hyperparameters.values()) if entry.file}:
+        return None
+    try:
+        return Path(shutil.copy(path, kept(path)))
+    except OSError as error:
+        raise InputError(
+            path, f"cannot be changed: no copy can be kept beside it ({error.strerror or error})", "check the folder"
+        ) from error
+
+
+def _relative(path: Path) -> str:
+    """A path for a diff: below the working folder where it lies there, never absolute."""
+    try:
+        path = path.resolve().relative_to(Path.cwd()) if path.is_absolute() else path
+    except ValueError:
+        path = path.relative_to(path.anchor)
+    return path.as_posix()
+
+
+def _split(target: str) -> tuple[str, int | None]:
+    """A path and the line behind it: ``train.py:12``."""
+    match = re.fullmatch(r"(.+):(\d+)", target)
+    return (match[1], int(match[2])) if match and not Path(target).exists() else (target, None)
+
+
+def _config(target: str, options: Any) -> Plan | None:
+    """The plan of the target if it is a config, None if it is a run."""
+    from diag.documents import SUFFIXES
+    from diag.fixing import plan_in
+
+    name, line = _split(target)
+    path = Path(name)
+    if not path.is_file() or path.suffix.lower() not in SUFFIXES:
+        return None
+    try:
+        return plan_in(path, line, options)
+    except InputError:
+        if line is not None or path.suffix.lower() != ".json":
+            raise
+        return None  # a log in JSON
+
+
+def _settle(plan: Plan, level: str, safe_only: bool, done: list[tuple[Path, str, str, str]] | None) -> list[Prescription]:
+    """What settles a config's findings; with ``done`` its text before and after is added there."""
+    from diag.fixing import merged, of_plan, settled
+
+    try:
+        text, rounds = settled(plan, level=level, safe_only=safe_only)
+    except InputError:
+        if done is not None:
+            raise
+        return [of_plan(plan, level=level, safe_only=safe_only)]  # it can be said, though not written there
+    if done is not None:
+        done.append((Path(plan.document.path), plan.document.text, text, plan.document.encoding))
+    return [merged(plan, rounds)]
+
+
+def _run(
+    target: str, options: Any, config: str | None, safe_only: bool, done: list[tuple[Path, str, str, str]] | None
+) -> list[Prescription]:
+    """The first prescription of every run at the target; with ``done`` the config's text before and after is added there."""
+    from diag.analysis import analyze
+    from diag.fixing import of_report, plan_in, rewritten
+
+    report = analyze(
+        target,
+        method=options.method,
+        model_parameters=options.model_parameters,
+        dataset_size=options.dataset_size,
+        dialect=options.dialect if config is None else None,
+        profile=options.profile,
+    )
+    for problem in report.problems:
+        click.echo(problem_line(problem), err=True)
+    if not report.runs:
+        raise NothingToJudgeError(f"{target}: no run was found; give a log, the folder of a run, or a config")
+    if config is None:
+        return [_kept(of_report(entry), safe_only) for entry in report.runs]
+    if len(report.runs) > 1:
+        names = ", ".join(entry.run.path for entry in report.runs[:3])
+        raise UsageError(f"{target} holds {len(report.runs)} runs ({names}, ...); name the one that {config} is to be changed for")
+    name, line = _split(config)
+    plan = plan_in(Path(name), line, options, report.runs[0].run.dialect)
+    prescription = _kept(of_report(report.runs[0], plan), safe_only)
+    if done is not None:
+        done.append((Path(name), plan.document.text, rewritten(prescription, plan.document), plan.document.encoding))
+    return [prescription]
+
+
+def _kept(prescription: Prescription, safe_only: bool) -> Prescription:
+    """The prescription with only its safe changes, if so wished."""
+    if not safe_only:
+        return prescription
+    from dataclasses import replace
+
+    from diag.dialects import render
+    from diag.fixes import SAFE
+    from diag.fixing import in_words_of
+
+    fixes = tuple(fix for fix in prescription.fixes if fix.applicability == SAFE)
+    assert prescription.run is not None  # it comes from a run
+    run = prescription.run if prescription.plan is None else in_words_of(prescription.run, prescription.plan)
+    return replace(prescription, fixes=fixes, overrides=render(prescription.dialect, run, fixes))

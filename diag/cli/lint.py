@@ -1,0 +1,124 @@
+"""``diag lint``: look at training configs before anything has run."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from diag.cli.common import count, names, problem_line, write_output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that reads configs: what the user says about the training, and whose guidance decides."""
+    options = (
+        click.option("--method", metavar="NAME", help="How the model is trained: sft, lora, qlora, osft or pretraining."),
+        click.option("--model-size", callback=count, metavar="N", help="Parameters of the model: 7B, 350M."),
+        click.option("--dataset-size", callback=count, metavar="N", help="Training samples: 52k, 1200."),
+        click.option("--world-size", type=click.IntRange(min=1), metavar="N", help="Data-parallel processes (GPUs)."),
+        click.option(
+            "--sample-lengths",
+            metavar="FILE",
+            help="Tokens of each training sample: one number a line, a JSON array, or JSONL.",
+        ),
+        click.option(
+            "--profile",
+            metavar="NAME",
+            help="Whose reading of the guides decides: conservative, balanced, aggressive; automodel, training-hub, lesson. "
+            "[default: the config's own framework's, else balanced]",
+        ),
+        click.option("--dialect", metavar="NAME", help="How to read the configs: hf, automodel, axolotl, ... [default: detected]"),
+        click.option(
+            "--form", type=click.Choice(["yaml", "json", "shell", "python"]), help="How a file is written. [default: by its suffix]"
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.command()
+@click.argument("configs", nargs=-1, required=True, metavar="CONFIG...")
+@plan_options
+@click.option("--base", metavar="CONFIG", help="The config these were derived from: what was scaled alone is a finding.")
+@click.option("--format", "format_", default="text", show_default=True, metavar="NAME", help="Report format: text or json.")
+@click.option("--output", "-o", metavar="FILE", help="Write the report to FILE instead of the terminal.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warning", "info", "never"]),
+    default="error",
+    show_default=True,
+    help="Exit with 1 if a finding is at least this severe.",
+)
+@click.option(
+    "--select", callback=names, multiple=True, metavar="CODES", help="Apply only these rules (codes or their beginnings, commas)."
+)
+@click.option("--ignore", callback=names, multiple=True, metavar="CODES", help="Leave these rules out; the longer of two matches wins.")
+@click.option("--verbose", "-v", is_flag=True, help="Show everything: guide rows, silenced findings, what each config amounts to.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def command(
+    configs: tuple[str, ...],
+    base: str | None,
+    format_: str,
+    output: str | None,
+    fail_on: str,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    verbose: bool,
+    debug: bool,
+    **said: Any,
+) -> int:
+    """Look at training configs before anything has run.
+
+    CONFIG is a config file (YAML, JSON), a launch script (.sh), a Python file with training calls, a folder of them, or - for
+    standard input (a launch command with --form shell). Nothing in them is executed. A finding on a line of YAML is silenced by
+    a comment on it: # diag: ignore[CFG012] reason
+
+    \b
+    Exit codes:
+      0    no finding at or above --fail-on
+      1    a finding at or above --fail-on
+      2    wrong usage, or a config that cannot be read
+      3    no training config was recognized
+      4    a rule crashed where the answer would have been 0
+      130  interrupted
+    """
+    from diag.linting import lint
+    from diag.report import Layout
+    from diag.report.lint import renderer
+
+    render = renderer(format_)
+    report = lint(configs, options_of(said), select=select, ignore=ignore, base=base)
+    layout = Layout.of_file() if output not in (None, "-") else Layout.of_stream(sys.stdout)
+    write_output(render(report, layout.with_(fail_on=fail_on, verbose=verbose)), output)
+    for problem in report.problems:
+        click.echo(problem_line(problem), err=True)
+    for path in report.unrecognized:
+        from diag.terminal import safe
+
+        click.echo(f"diag: {safe(path)}: is not recognized as a training config; name its framework with --dialect", err=True)
+    if not report.configs and not report.problems and not report.unrecognized:
+        click.echo("diag: no training config was found; name the files, or a folder that holds some", err=True)
+    return report.exit_code(fail_on)
+
+
+def options_of(said: dict[str, Any]) -> Any:
+    """``diag.plan.Options`` from the values of ``plan_options``."""
+    from diag.linting import sample_lengths
+    from diag.plan import Options
+
+    size = said["dataset_size"]
+    return Options(
+        method=said["method"],
+        dataset_size=None if size is None else round(size),
+        model_parameters=said["model_size"],
+        world_size=said["world_size"],
+        profile=said["profile"],
+        dialect=said["dialect"],
+        form=said["form"],
+        sample_lengths=() if said["sample_lengths"] is None else sample_lengths(said["sample_lengths"]),
+    )

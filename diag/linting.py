@@ -1,0 +1,446 @@
+"""``diag lint``: configs in, violations out; one bad file does not stop the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from diag import __version__
+from diag.choices import checked_codes, choose, prefixed
+from diag.dialects import recognition
+from diag.documents import JSON, MAX_BYTES, PYTHON, SHELL, SUFFIXES, YAML, Document, parse, read
+from diag.errors import InputError, UsageError
+from diag.guides.profiles import PROFILES, SOURCES
+from diag.lint import Lint, Violation
+from diag.plan import Options, Plan
+from diag.result import EXIT_CRASHED, EXIT_FAILED, EXIT_INPUT, EXIT_NOTHING_JUDGED, EXIT_PASSED, FAIL_ON, NEVER, Problem, fix_to_dict, plain
+from diag.vocabulary import ERROR, METHODS, SEVERITIES
+
+GROUP: Final = "diag.lints"
+"""Entry point group; each entry names a package with ``lints() -> list[Lint]``."""
+
+LINT_SCHEMA_VERSION: Final = 1
+
+SKIPPED_FOLDERS: Final = frozenset({"node_modules", "site-packages", "__pycache__", "venv", "build", "dist", "wandb", "mlruns"})
+"""Folders that hold no configs of the user's own."""
+
+MAX_FILES: Final = 20_000
+"""Files looked at below one folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReport:
+    """One config and what was found in it.
+
+    Attributes:
+        plan: the config and what it amounts to.
+        violations: by line and column, then code.
+        silenced: violations that a comment silences, and its reason.
+        file: the file on this machine.
+    """
+
+    plan: Plan
+    violations: tuple[Violation, ...]
+    silenced: tuple[tuple[Violation, str], ...] = ()
+    file: Path = field(default_factory=Path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config's object in the JSON report."""
+        plan, document = self.plan, self.plan.document
+        return {
+            "path": document.path,
+            "line": document.line,
+            "entry": document.entry,
+            "dialect": plan.dialect,
+            "profile": plan.profile,
+            "method": plan.method,
+            "hyperparameters": {
+                name: {"value": plain(entry.value), "source": entry.source} for name, entry in sorted(plan.hyperparameters.items())
+            },
+            "amounts_to": {
+                "global_batch_size": plain(plan.global_batch),
+                "total_steps": plain(plan.total_steps),
+                "epochs": plain(plan.epochs),
+                "warmup_steps": plain(plan.warmup_steps),
+            },
+            "findings": [violation_to_dict(violation) for violation in self.violations],
+            "silenced": [{"code": v.code, "line": v.line, "reason": reason} for v, reason in self.silenced],
+            "notes": list(document.problems),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LintReport:
+    """The result of ``diag lint``.
+
+    Attributes:
+        configs: one entry a config, by path and line.
+        problems: what could not be read, and rules that crashed.
+        unrecognized: paths the user named that hold no training config of a known dialect.
+    """
+
+    configs: tuple[ConfigReport, ...]
+    problems: tuple[Problem, ...] = ()
+    unrecognized: tuple[str, ...] = ()
+
+    def failed(self, fail_on: str = ERROR) -> bool:
+        """Whether some violation is at least as severe as ``fail_on``.
+
+        Raises:
+            UsageError: ``fail_on`` is no severity and not ``never``.
+        """
+        if fail_on == NEVER:
+            return False
+        if fail_on not in SEVERITIES:
+            raise UsageError(f"fail_on is {fail_on!r}; it must be one of {', '.join(FAIL_ON)}")
+        bar = SEVERITIES.index(fail_on)
+        return any(SEVERITIES.index(violation.severity) >= bar for entry in self.configs for violation in entry.violations)
+
+    def exit_code(self, fail_on: str = ERROR) -> int:
+        """The exit code of ``diag lint``: as that of ``diag analyze``, 3 where no training config was recognized."""
+        crashed = any(problem.kind == "crash" for problem in self.problems)
+        unreadable = [problem for problem in self.problems if problem.kind == "input"]
+        if self.failed(fail_on):
+            return EXIT_FAILED
+        if any(problem.named for problem in unreadable) or (unreadable and not self.configs):
+            return EXIT_INPUT
+        if not self.configs or self.unrecognized:
+            return EXIT_NOTHING_JUDGED
+        return EXIT_CRASHED if crashed else EXIT_PASSED
+
+    def to_dict(self, fail_on: str = ERROR) -> dict[str, Any]:
+        """The JSON report as plain Python values; ``diag/report/lint_schema.json`` describes it."""
+        severities = [violation.severity for entry in self.configs for violation in entry.violations]
+        return {
+            "schema_version": LINT_SCHEMA_VERSION,
+            "tool": {"name": "diag", "version": __version__},
+            "configs": [entry.to_dict() for entry in self.configs],
+            "problems": [{"kind": p.kind, "path": p.path, "message": p.message} for p in self.problems],
+            "unrecognized": list(self.unrecognized),
+            "summary": {
+                "configs": len(self.configs),
+                "by_severity": {severity: severities.count(severity) for severity in reversed(SEVERITIES)},
+                "failed": self.failed(fail_on),
+            },
+        }
+
+
+def violation_to_dict(violation: Violation) -> dict[str, Any]:
+    """A violation as strict JSON."""
+    return {
+        "code": violation.code,
+        "name": violation.name,
+        "severity": violation.severity,
+        "message": violation.message,
+        "key": violation.key,
+        "line": violation.line,
+        "column": violation.column,
+        "evidence": plain(violation.evidence),
+        "rules": list(violation.rules),
+        "fingerprint": violation.fingerprint,
+        "fixes": [fix_to_dict(fix) for fix in violation.fixes],
+    }
+
+
+@cache
+def lints() -> tuple[Lint, ...]:
+    """All registered lint rules, sorted by code.
+
+    Raises:
+        UsageError: none is registered, or two share a code.
+    """
+    from diag import plugins
+
+    found: dict[str, Lint] = {}
+    for entry in plugins.points(GROUP).values():
+        for rule in entry.load().lints():
+            if rule.code in found:
+                raise UsageError(f"two rules have the code {rule.code}: {found[rule.code].name} and {rule.name}")
+            found[rule.code] = rule
+    if not found:
+        raise UsageError("no lint rules are registered; install the package (pip install -e .)")
+    return tuple(found[code] for code in sorted(found))
+
+
+def lint(
+    paths: Sequence[str | os.PathLike[str]],
+    options: Options | None = None,
+    *,
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    base: str | os.PathLike[str] | None = None,
+) -> LintReport:
+    """Lint training configs.
+
+    Args:
+        paths: config files, launch scripts, Python files, folders of them, or ``-`` for standard input.
+        options: what the user says about them.
+        select, ignore: codes or their beginnings; the longer of two matches wins.
+        base: the config that these were derived from: what was scaled without its companions is a violation.
+
+    Returns:
+        The report. Folders are searched; files in them that are no training configs are passed over.
+
+    Raises:
+        UsageError: an option has no such value.
+        InputError: ``base`` cannot be read.
+    """
+    options = options or Options()
+    check_options(options)
+    known = [rule.code for rule in lints()]
+    chosen, dropped = checked_codes(select, known, "rule"), checked_codes(ignore, known, "rule")
+    rules = tuple(rule for rule in lints() if prefixed(rule.code, chosen, dropped))
+    configs: list[ConfigReport] = []
+    problems: list[Problem] = []
+    unrecognized: list[str] = []
+    before = next(iter(plans(Path(base), str(base), options)), None) if base is not None else None
+    if base is not None and before is None:
+        raise InputError(base, "is not recognized as a training config", "name a training config, or its framework with --dialect")
+    for path, named in _files(paths):
+        name = path.as_posix()
+        try:
+            found = plans(path, name, options, strict=named)
+        except InputError as error:
+            if named or path.suffix.lower() in (".yaml", ".yml"):
+                problems.append(Problem("input", name, str(error), named))
+            continue
+        if not found and named:
+            unrecognized.append(name)
+        for plan in found:
+            plan.base = before
+            configs.append(inspect(plan, rules, problems, path))
+    return LintReport(tuple(configs), tuple(problems), tuple(unrecognized))
+
+
+def check_options(options: Options) -> None:
+    """Refuse what no option can be.
+
+    Raises:
+        UsageError: the method, dialect or profile is unknown.
+    """
+    for what, value, known in (
+        ("method", options.method, METHODS),
+        ("dialect", options.dialect, recognition.DIALECTS),
+        ("profile", options.profile, (*PROFILES, *SOURCES)),
+    ):
+        if value is not None:
+            choose(what, value, known)
+
+
+def plans(path: Path, name: str, options: Options | None = None, *, strict: bool = True) -> list[Plan]:
+    """The training configs in a file; [] if none is recognized.
+
+    Args:
+        path: the file.
+        name: what to call it.
+        options: what the user says; an explicit dialect is taken on trust.
+        strict: the user named the file; in a folder only what is surely a training config counts.
+
+    Raises:
+        InputError: the file cannot be read or is not valid.
+    """
+    options = options or Options()
+    documents = _stdin(options.form) if name == STDIN else read(path, name=name, form=options.form or "")
+    return [plan for document in documents if (plan := plan_of(document, options, path.parent, strict=strict)) is not None]
+
+
+STDIN: Final = "-"
+"""In place of a path: read the config from standard input."""
+
+
+def _stdin(form: str | None) -> list[Document]:
+    """The configs on standard input; JSON where it begins like it, else YAML, unless the form is named."""
+    data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise InputError("<stdin>", f"is larger than {MAX_BYTES >> 10} KiB", "give a training config")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError("<stdin>", f"is not UTF-8 text (byte {error.start})", "give a text") from error
+    return parse(text, name="<stdin>", form=form or (JSON if text.lstrip()[:1] == "{" else YAML))
+
+
+def plan_of(document: Document, options: Options, folder: Path | None = None, *, strict: bool = True) -> Plan | None:
+    """The plan of one document, None if it is no training config of a known dialect."""
+    from diag.local_data import local_data
+
+    inherited = _inherited(document, folder) if folder is not None else {}
+    flat = {**inherited, **document.flat()}
+    dialect = options.dialect or recognition.detect(flat, document.entry, document.containers)
+    if dialect is None or (not strict and not recognition.is_sure(dialect, flat, document.entry)):
+        return None
+    data = local_data(flat, folder) if folder is not None and options.dataset_size is None else {}
+    return Plan(document, dialect, options, data, inherited)
+
+
+def _inherited(document: Document, folder: Path) -> dict[str, Any]:
+    """The settings of the config files that a launch command names, as far as they are there and can be read."""
+    found: dict[str, Any] = {}
+    for name in document.configs:
+        for path in (folder / name, Path(name)):
+            if path.suffix.lower() not in CONFIG_SUFFIXES or not path.is_file():
+                continue
+            try:
+                found.update(read(path)[0].flat())
+            except (InputError, IndexError):
+                document.problems.append(f"{name} cannot be read, so only the command's own arguments are judged")
+            break
+    return found
+
+
+CONFIG_SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
+"""Suffixes of config files that a launch command may name."""
+
+
+def inspect(plan: Plan, rules: Sequence[Lint], problems: list[Problem] | None = None, file: Path | None = None) -> ConfigReport:
+    """Let the rules speak about one plan; comments silence what they name, and one that silences nothing is a violation itself."""
+    found: list[Violation] = []
+    for rule in rules:
+        if (rule.dialects and plan.dialect not in rule.dialects) or (rule.whole and not plan.is_whole):
+            continue
+        try:
+            found.extend(rule.inspect(plan))
+        except Exception as error:
+            if os.environ.get("DIAG_DEBUG", "") not in ("", "0"):
+                raise
+            if problems is not None:
+                problems.append(Problem("crash", plan.document.path, f"{rule.code} crashed: {type(error).__name__}: {error}"))
+    # What a command takes over from a config file is told of where it stands, when that file is linted.
+    found = [violation for violation in found if violation.key not in plan.inherited or violation.key in plan.document.settings]
+    found.sort(key=_order)
+    kept, silenced = _silence(plan, found, rules)
+    return ConfigReport(plan, tuple(kept), tuple(silenced), file or Path(plan.document.path))
+
+
+MAX_LENGTHS_BYTES: Final = 256 << 20
+"""Bytes above which a file of sample lengths is not read."""
+
+LENGTH_NAMES: Final = ("length", "len", "num_tokens", "n_tokens", "tokens", "token_count", "input_length", "seq_len")
+"""Fields of a JSON object that give the tokens of a sample; ``input_ids`` is counted."""
+
+
+def sample_lengths(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """Tokens of every sample, from a file: one number a line (the last column of CSV), a JSON array, or JSONL with a length.
+
+    Raises:
+        InputError: the file cannot be read, or a line holds no length.
+    """
+    file = Path(path)
+    try:
+        if file.stat().st_size > MAX_LENGTHS_BYTES:
+            raise InputError(path, f"is larger than {MAX_LENGTHS_BYTES >> 20} MiB", "a random thousand of the samples is enough")
+        text = file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror or type(error).__name__})", "give a file of sample lengths") from error
+    except UnicodeDecodeError as error:
+        raise InputError(path, "is not UTF-8 text", "write one number a line") from error
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        whole = None
+    if isinstance(whole, list):
+        items: list[tuple[int, Any]] = list(enumerate(whole, 1))
+    else:
+        items = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("#")]
+    lengths: list[int] = []
+    for number, item in items:
+        length = _length(item)
+        if length is None and number == 1 and not isinstance(whole, list):
+            continue  # a header
+        if length is None:
+            raise InputError(path, f"item {number} holds no length", "write one number a line, or JSONL with a length")
+        lengths.append(length)
+    if not lengths:
+        raise InputError(path, "holds no lengths", "write one number a line")
+    return tuple(lengths)
+
+
+def _length(item: Any) -> int | None:
+    if isinstance(item, str):
+        try:
+            item = json.loads(item)
+        except (ValueError, RecursionError):
+            item = item.rsplit(",", 1)[-1].strip()
+    if isinstance(item, dict):
+        named = next((item[name] for name in LENGTH_NAMES if name in item), None)
+        ids = item.get("input_ids")
+        item = named if named is not None else len(ids) if isinstance(ids, list) else None
+    if isinstance(item, bool):
+        return None
+    try:
+        number = float(item)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return int(number) if 0 <= number < MAX_LENGTH else None
+
+
+MAX_LENGTH: Final = 1e12
+
+UNUSED: Final = "CFG099"
+"""Code of the rule that speaks of comments which silence nothing; the engine applies it, as only it knows."""
+
+
+def _silence(plan: Plan, found: list[Violation], rules: Sequence[Lint]) -> tuple[list[Violation], list[tuple[Violation, str]]]:
+    ignores = plan.document.ignores
+    if not ignores:
+        return found, []
+    kept: list[Violation] = []
+    silenced: list[tuple[Violation, str]] = []
+    used: set[int] = set()
+    for violation in found:
+        matching = [
+            index
+            for index, entry in enumerate(ignores)
+            if entry.line in (0, violation.line) and (not entry.codes or any(violation.code.startswith(code) for code in entry.codes))
+        ]
+        if matching:
+            used.update(matching)
+            silenced.append((violation, ignores[matching[0]].reason))
+        else:
+            kept.append(violation)
+    rule = next((rule for rule in rules if rule.code == UNUSED), None)
+    if rule is not None and plan.document.form not in (SHELL, PYTHON):
+        for index, entry in enumerate(ignores):
+            if index not in used and not (entry.codes and not _known(entry.codes, rules)):
+                named = f"[{', '.join(entry.codes)}]" if entry.codes else ""
+                text = f"The comment ignore{named} silences nothing."
+                kept.append(Violation(rule.code, rule.name, rule.severity, text, line=entry.at, rules=rule.rules))
+    return sorted(kept, key=_order), silenced
+
+
+def _known(codes: Iterable[str], rules: Sequence[Lint]) -> bool:
+    """Whether the codes are all of rules that ran: one that was left out cannot be missed."""
+    return all(any(rule.code.startswith(code) for rule in rules) for code in codes)
+
+
+def _order(violation: Violation) -> tuple[Any, ...]:
+    return (violation.line, violation.column, violation.code, violation.key, violation.message)
+
+
+def _files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[tuple[Path, bool]]:
+    """Every file to look at, and whether the user named it."""
+    seen: set[Path] = set()
+    for given in paths:
+        path = Path(given)
+        for file, named in [(path, True)] if not path.is_dir() else [(file, False) for file in _walk(path)]:
+            if file not in seen:
+                seen.add(file)
+                yield file, named
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    count = 0
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SKIPPED_FOLDERS)
+        for name in sorted(files):
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                yield Path(root) / name
+                count += 1
+                if count >= MAX_FILES:
+                    return

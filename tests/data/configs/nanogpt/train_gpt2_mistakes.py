@@ -1,0 +1,24 @@
+# the decay ends long after the run, the floor is above the rate, nothing is clipped, fp16
+wandb_log = True
+wandb_project = 'owt'
+wandb_run_name = 'gpt2-124M'
+batch_size = 12
+block_size = 1024
+gradient_accumulation_steps = 5 * 8
+max_iters = 2000
+lr_decay_iters = 600000
+warmup_iters = 4000
+learning_rate = 6e-4
+min_lr = 6e-3
+beta1 = 0.9
+beta2 = 0.95
+grad_clip = 0.0
+weight_decay = 1e-1
+eval_interval = 1000
+eval_iters = 200
+log_interval = 10
+dtype = 'float16'
+bias = False
+device = 'cuda'
+backend = 'nccl'
+compile = True
