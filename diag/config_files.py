@@ -140,8 +140,9 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, int], str]:
     return _load_json(text) if path.suffix == ".json" else _load_yaml(text)
 
 
-KEPT: Final = ".orig"
-"""What is added to the name of a run's own config for the copy that is kept when it is changed in place."""
+KEPT: Final = ".as_trained"
+"""What is added to the name of a run's own config for the copy that is kept when it is changed in place; no other program leaves
+files of that name, as ``patch`` and ``git`` do with ``.orig``."""
 
 GOES_ON: Final = 300.0
 """Seconds by which another file of the run must be newer than the copy to say that the run went on after the change: copying a folder

@@ -7,19 +7,21 @@ must not bring a lint error that was not there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from diag.dialects import Overrides, render
+from diag.dialects import Overrides
+from diag.dialects import render as rendered
 from diag.documents import PYTHON, SHELL, UNKNOWN, Document, parse
 from diag.documents.editing import REMOVE as REMOVED
 from diag.documents.editing import Rename, Rewrite, edited, edits
-from diag.errors import InputError
+from diag.errors import InputError, NothingToJudgeError
 from diag.fixes import DISPLAY, REMOVE, RENAME, REWRITE, SAFE, SET, Fix
 from diag.guides import Band, band
 from diag.lint import Violation
-from diag.linting import inspect, lints, plan_of
+from diag.linting import check_options, inspect, lints, plans
 from diag.plan import Options, Plan
 from diag.run import Hyperparameter, Run
 from diag.vocabulary import ERROR, SEVERITIES, WARNING
@@ -61,6 +63,22 @@ class Prescription:
     because: Mapping[str, str]
     run: Run | None = None
     plan: Plan | None = None
+
+
+def render(dialect: str, run: Run, fixes: Sequence[Fix]) -> Overrides:
+    """The fixes in a framework's words, those too that keep a value and write it so that every parser reads it as a number."""
+    overrides = rendered(dialect, run, fixes)
+    config: dict[str, Any] = deepcopy(dict(overrides.config))
+    for fix in fixes:
+        if fix.action != REWRITE:
+            continue
+        *sections, name = fix.key.split(".")
+        section: Any = config
+        for part in sections:
+            section = section.setdefault(part, {}) if isinstance(section, dict) else None
+        if isinstance(section, dict):
+            section.setdefault(name, fix.new)
+    return replace(overrides, config=config)
 
 
 def in_tuning_order(fixes: Iterable[Fix]) -> list[Fix]:
@@ -338,20 +356,23 @@ def plan_in(path: Path, line: int | None, options: Options, dialect: str | None 
         dialect: the framework that wrote the run, preferred where several configs stand in the file.
 
     Raises:
-        InputError: there is none, or there are several.
+        UsageError: an option has no such value.
+        InputError: the file cannot be read, or holds several configs or none on that line.
+        NothingToJudgeError: it holds none at all.
     """
-    from diag.documents import read
-
-    documents = read(path)
-    found = [plan for document in documents if (plan := plan_of(document, options, path.parent)) is not None]
-    if line is not None:
-        found = [plan for plan in found if plan.document.line == line]
-    elif len(found) > 1 and dialect is not None and sum(plan.dialect == dialect for plan in found) == 1:
-        found = [plan for plan in found if plan.dialect == dialect]
+    check_options(options)
+    every = plans(path, str(path), options)
+    if not every:
+        raise NothingToJudgeError(f"{path}: is not recognized as a training config; name its framework with --dialect")
+    found = [plan for plan in every if line in (None, plan.document.line)]
+    lines = ", ".join(str(plan.document.line) for plan in every)
     if not found:
-        raise InputError(path, "is not recognized as a training config", "name its framework with --dialect")
+        raise InputError(
+            path, f"holds no training config that begins on line {line} (but on {lines})", f"name one: {path}:{every[0].document.line}"
+        )
+    if line is None and dialect is not None and sum(plan.dialect == dialect for plan in found) == 1:
+        found = [plan for plan in found if plan.dialect == dialect]
     if len(found) > 1:
-        lines = ", ".join(str(plan.document.line) for plan in found)
         raise InputError(path, f"holds {len(found)} training configs (lines {lines})", f"name one: {path}:{found[0].document.line}")
     return found[0]
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +13,7 @@ from typing import Any, Final
 from diag import __version__
 from diag.choices import checked_codes, choose, prefixed
 from diag.dialects import recognition
-from diag.documents import JSON, MAX_BYTES, PYTHON, SHELL, SUFFIXES, YAML, Document, parse, read
+from diag.documents import JSON, MAX_BYTES, SHELL, SUFFIXES, YAML, Document, Ignore, parse, read
 from diag.errors import InputError, UsageError
 from diag.guides.profiles import PROFILES, SOURCES
 from diag.lint import Lint, Violation
@@ -214,7 +213,7 @@ def lint(
             unrecognized.append(name)
         for plan in found:
             plan.base = before
-            configs.append(inspect(plan, rules, problems, path))
+        configs += _inspect_file(found, rules, problems, path)
     return LintReport(tuple(configs), tuple(problems), tuple(unrecognized))
 
 
@@ -298,8 +297,34 @@ CONFIG_SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 """Suffixes of config files that a launch command may name."""
 
 
-def inspect(plan: Plan, rules: Sequence[Lint], problems: list[Problem] | None = None, file: Path | None = None) -> ConfigReport:
-    """Let the rules speak about one plan; comments silence what they name, and one that silences nothing is a violation itself."""
+def _inspect_file(found: Sequence[Plan], rules: Sequence[Lint], problems: list[Problem], file: Path) -> list[ConfigReport]:
+    """``inspect`` for every plan of a file; a comment that silences nothing in any of them belongs to the one it is about."""
+    used: set[tuple[int, str]] = set()
+    reports = [inspect(plan, rules, problems, file, used) for plan in found]
+    for comment, violation in _unused(found[0].document, used, rules) if found else ():
+        about = comment.line or comment.at
+        index = max((at for at, plan in enumerate(found) if plan.document.line <= about), default=0)
+        reports[index] = replace(reports[index], violations=tuple(sorted((*reports[index].violations, violation), key=_order)))
+    return reports
+
+
+def inspect(
+    plan: Plan,
+    rules: Sequence[Lint],
+    problems: list[Problem] | None = None,
+    file: Path | None = None,
+    used: set[tuple[int, str]] | None = None,
+) -> ConfigReport:
+    """Let the rules speak about one plan; comments silence what they name, and one that silences nothing is a violation itself.
+
+    Args:
+        plan: the config.
+        rules: those that may speak.
+        problems: where rules that crash are told; nowhere if None.
+        file: the file on this machine.
+        used: where the plan is one of several in a file, the comments that were used so far, by their place and code; those of this
+            plan are added, and none is called unused.
+    """
     found: list[Violation] = []
     for rule in rules:
         if (rule.dialects and plan.dialect not in rule.dialects) or (rule.whole and not plan.is_whole):
@@ -314,109 +339,60 @@ def inspect(plan: Plan, rules: Sequence[Lint], problems: list[Problem] | None = 
     # What a command takes over from a config file is told of where it stands, when that file is linted.
     found = [violation for violation in found if violation.key not in plan.inherited or violation.key in plan.document.settings]
     found.sort(key=_order)
-    kept, silenced = _silence(plan, found, rules)
+    matched = set[tuple[int, str]]() if used is None else used
+    kept, silenced = _silence(plan, found, matched)
+    if used is None:
+        kept = sorted((*kept, *(idle for _, idle in _unused(plan.document, matched, rules))), key=_order)
     return ConfigReport(plan, tuple(kept), tuple(silenced), file or Path(plan.document.path))
 
-
-MAX_LENGTHS_BYTES: Final = 256 << 20
-"""Bytes above which a file of sample lengths is not read."""
-
-LENGTH_NAMES: Final = ("length", "len", "num_tokens", "n_tokens", "tokens", "token_count", "input_length", "seq_len")
-"""Fields of a JSON object that give the tokens of a sample; ``input_ids`` is counted."""
-
-
-def sample_lengths(path: str | os.PathLike[str]) -> tuple[int, ...]:
-    """Tokens of every sample, from a file: one number a line (the last column of CSV), a JSON array, or JSONL with a length.
-
-    Raises:
-        InputError: the file cannot be read, or a line holds no length.
-    """
-    file = Path(path)
-    try:
-        if file.stat().st_size > MAX_LENGTHS_BYTES:
-            raise InputError(path, f"is larger than {MAX_LENGTHS_BYTES >> 20} MiB", "a random thousand of the samples is enough")
-        text = file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(path, f"cannot be read ({error.strerror or type(error).__name__})", "give a file of sample lengths") from error
-    except UnicodeDecodeError as error:
-        raise InputError(path, "is not UTF-8 text", "write one number a line") from error
-    try:
-        whole = json.loads(text)
-    except (ValueError, RecursionError):
-        whole = None
-    if isinstance(whole, list):
-        items: list[tuple[int, Any]] = list(enumerate(whole, 1))
-    else:
-        items = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("#")]
-    lengths: list[int] = []
-    for number, item in items:
-        length = _length(item)
-        if length is None and number == 1 and not isinstance(whole, list):
-            continue  # a header
-        if length is None:
-            raise InputError(path, f"item {number} holds no length", "write one number a line, or JSONL with a length")
-        lengths.append(length)
-    if not lengths:
-        raise InputError(path, "holds no lengths", "write one number a line")
-    return tuple(lengths)
-
-
-def _length(item: Any) -> int | None:
-    if isinstance(item, str):
-        try:
-            item = json.loads(item)
-        except (ValueError, RecursionError):
-            item = item.rsplit(",", 1)[-1].strip()
-    if isinstance(item, dict):
-        named = next((item[name] for name in LENGTH_NAMES if name in item), None)
-        ids = item.get("input_ids")
-        item = named if named is not None else len(ids) if isinstance(ids, list) else None
-    if isinstance(item, bool):
-        return None
-    try:
-        number = float(item)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return int(number) if 0 <= number < MAX_LENGTH else None
-
-
-MAX_LENGTH: Final = 1e12
 
 UNUSED: Final = "CFG099"
 """Code of the rule that speaks of comments which silence nothing; the engine applies it, as only it knows."""
 
 
-def _silence(plan: Plan, found: list[Violation], rules: Sequence[Lint]) -> tuple[list[Violation], list[tuple[Violation, str]]]:
-    ignores = plan.document.ignores
-    if not ignores:
-        return found, []
+def _silence(plan: Plan, found: Iterable[Violation], used: set[tuple[int, str]]) -> tuple[list[Violation], list[tuple[Violation, str]]]:
+    """What no comment silences, and what one does with its reason; the comments' places and codes are added to ``used``."""
     kept: list[Violation] = []
     silenced: list[tuple[Violation, str]] = []
-    used: set[int] = set()
     for violation in found:
-        matching = [
-            index
-            for index, entry in enumerate(ignores)
-            if entry.line in (0, violation.line) and (not entry.codes or any(violation.code.startswith(code) for code in entry.codes))
-        ]
-        if matching:
-            used.update(matching)
-            silenced.append((violation, ignores[matching[0]].reason))
-        else:
+        reason: str | None = None
+        for index, entry in enumerate(plan.document.ignores):
+            codes = [code for code in entry.codes or ("",) if violation.code.startswith(code)]
+            if codes and _is_about(entry, violation, plan.document):
+                used.update((index, code) for code in codes)
+                reason = entry.reason if reason is None else reason
+        if reason is None:
             kept.append(violation)
+        else:
+            silenced.append((violation, reason))
+    return kept, silenced
+
+
+def _is_about(entry: Ignore, violation: Violation, document: Document) -> bool:
+    """Whether a comment is about a violation's line. Between the lines of a command no comment can stand: that above it is about all."""
+    return entry.line in (0, violation.line) or (document.form == SHELL and entry.line == document.line)
+
+
+def _unused(document: Document, used: set[tuple[int, str]], rules: Sequence[Lint]) -> Iterator[tuple[Ignore, Violation]]:
+    """Comments that silence nothing, some of whose codes silence nothing, or that name rules which do not exist.
+
+    Codes of rules that were left out cannot be missed, and those of other programs are theirs.
+    """
     rule = next((rule for rule in rules if rule.code == UNUSED), None)
-    if rule is not None and plan.document.form not in (SHELL, PYTHON):
-        for index, entry in enumerate(ignores):
-            if index not in used and not (entry.codes and not _known(entry.codes, rules)):
-                named = f"[{', '.join(entry.codes)}]" if entry.codes else ""
-                text = f"The comment ignore{named} silences nothing."
-                kept.append(Violation(rule.code, rule.name, rule.severity, text, line=entry.at, rules=rule.rules))
-    return sorted(kept, key=_order), silenced
-
-
-def _known(codes: Iterable[str], rules: Sequence[Lint]) -> bool:
-    """Whether the codes are all of rules that ran: one that was left out cannot be missed."""
-    return all(any(rule.code.startswith(code) for rule in rules) for code in codes)
+    if rule is None:
+        return
+    ran, every = ([known.code for known in group] for group in (rules, lints()))
+    ours = {code[:3] for code in every}
+    for index, entry in enumerate(document.ignores):
+        listed = f"[{', '.join(entry.codes)}]" if entry.codes else ""
+        idle = [code for code in entry.codes or ("",) if (index, code) not in used and any(known.startswith(code) for known in ran)]
+        wrong = [code for code in entry.codes if code[:3] in ours and not any(known.startswith(code) for known in every)]
+        texts = [f"The comment ignore{listed} names {code}, which is no rule." for code in wrong]
+        if idle:
+            what = "nothing" if len(idle) == max(len(entry.codes), 1) else f"no {' and no '.join(idle)}"
+            texts.append(f"The comment ignore{listed} silences {what}.")
+        for text in texts:
+            yield entry, Violation(rule.code, rule.name, rule.severity, text, line=entry.at, rules=rule.rules)
 
 
 def _order(violation: Violation) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""How many samples the local data holds that a config names: counted, never loaded.
+"""What local files tell of the training data: how many samples there are (counted, never loaded), and how long they are.
 
 Only files below MAX_BYTES with a suffix in SUFFIXES are looked at, and only paths relative to the config, to the working folder, or
 absolute. Nothing is fetched.
@@ -7,10 +7,13 @@ absolute. Nothing is fetched.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+
+from diag.errors import InputError
 
 TRAINING_KEY: Final = re.compile(
     r"(?:^|[._])(?:train_files?|train_data|data_path|data_files|dataset_path|path_or_dataset|path_or_dataset_id|dataset_name|dataset)$"
@@ -92,3 +95,69 @@ def _lines(path: Path, *, quoted: bool = False) -> int:
             if part.endswith(b"\n") and not inside:
                 count, blank = count + (not blank), True
     return count + (not blank)
+
+
+MAX_LENGTHS_BYTES: Final = 256 << 20
+"""Bytes above which a file of sample lengths is not read."""
+
+LENGTH_NAMES: Final = ("length", "len", "num_tokens", "n_tokens", "tokens", "token_count", "input_length", "seq_len")
+"""Fields of a JSON object that give the tokens of a sample; ``input_ids`` is counted."""
+
+
+MAX_LENGTH: Final = 1e12
+"""Tokens above which a number is no length of a sample."""
+
+
+def sample_lengths(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """Tokens of every sample, from a file: one number a line (the last column of CSV), a JSON array, or JSONL with a length.
+
+    Raises:
+        InputError: the file cannot be read, or a line holds no length.
+    """
+    file = Path(path)
+    try:
+        if file.stat().st_size > MAX_LENGTHS_BYTES:
+            raise InputError(path, f"is larger than {MAX_LENGTHS_BYTES >> 20} MiB", "a random thousand of the samples is enough")
+        text = file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror or type(error).__name__})", "give a file of sample lengths") from error
+    except UnicodeDecodeError as error:
+        raise InputError(path, "is not UTF-8 text", "write one number a line") from error
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        whole = None
+    if isinstance(whole, list):
+        items: list[tuple[int, Any]] = list(enumerate(whole, 1))
+    else:
+        items = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("#")]
+    lengths: list[int] = []
+    for number, item in items:
+        length = _length(item)
+        if length is None and number == 1 and not isinstance(whole, list):
+            continue  # a header
+        if length is None:
+            raise InputError(path, f"item {number} holds no length", "write one number a line, or JSONL with a length")
+        lengths.append(length)
+    if not lengths:
+        raise InputError(path, "holds no lengths", "write one number a line")
+    return tuple(lengths)
+
+
+def _length(item: Any) -> int | None:
+    if isinstance(item, str):
+        try:
+            item = json.loads(item)
+        except (ValueError, RecursionError):
+            item = item.rsplit(",", 1)[-1].strip()
+    if isinstance(item, dict):
+        named = next((item[name] for name in LENGTH_NAMES if name in item), None)
+        ids = item.get("input_ids")
+        item = named if named is not None else len(ids) if isinstance(ids, list) else None
+    if isinstance(item, bool):
+        return None
+    try:
+        number = float(item)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return int(number) if 0 <= number < MAX_LENGTH else None

@@ -24,6 +24,7 @@ from diag.vocabulary import METHODS
 
 FINE_TUNING: Final = ("sft", "lora", "qlora", "osft")
 ADAPTERS: Final = ("lora", "qlora")
+PRETRAINING: Final = "pretraining"
 
 SMALLEST_GUIDED_MODEL: Final = 5e8
 """Parameters. The guides speak of language models from about a billion parameters up; their bands say nothing about smaller ones."""

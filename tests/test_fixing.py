@@ -12,7 +12,7 @@ from diag.analysis import analyze
 from diag.dialects import Overrides
 from diag.documents import PYTHON, SHELL, YAML, parse
 from diag.documents.editing import REMOVE, Rename, Rewrite
-from diag.errors import InputError
+from diag.errors import InputError, NothingToJudgeError
 from diag.fixes import DISPLAY, SAFE, UNSAFE, Fix
 from diag.fixing import (
     Prescription,
@@ -230,7 +230,7 @@ class TestPlanIn:
         assert plan_in(self.write(tmp_path, "a.yaml", HF), None, Options()).dialect == "hf"
 
     def test_none(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="is not recognized as a training config"):
+        with pytest.raises(NothingToJudgeError, match="is not recognized as a training config"):
             plan_in(self.write(tmp_path, "a.yaml", "a: 1\n"), None, Options())
         with pytest.raises(InputError, match="does not exist"):
             plan_in(tmp_path / "gone.yaml", None, Options())
@@ -242,7 +242,7 @@ class TestPlanIn:
             plan_in(path, None, Options())
         assert plan_in(path, 2, Options()).dialect == "litgpt"
         assert plan_in(path, None, Options(), "hf").document.line == 1
-        with pytest.raises(InputError, match="is not recognized"):
+        with pytest.raises(InputError, match=r"begins on line 7 \(but on 1, 2\)"):
             plan_in(path, 7, Options())
 
     def test_the_same_document_after_an_edit(self) -> None:

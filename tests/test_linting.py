@@ -16,7 +16,7 @@ import diag
 from diag.dialects import recognition
 from diag.errors import InputError, UsageError
 from diag.lint import Lint, Violation
-from diag.linting import LintReport, inspect, lint, lints, plans, sample_lengths
+from diag.linting import LintReport, inspect, lint, lints, plans
 from diag.plan import Options, Plan
 from diag.result import Problem
 
@@ -178,7 +178,7 @@ class TestComments:
     def at(self, comment: str) -> str:
         return HOT.replace("learning_rate: 0.01", f"learning_rate: 0.01  {comment}")
 
-    @pytest.mark.parametrize("codes", ["[CFG001]", "[CFG00]", "[cfg001]", "[CFG001, CFG002]", ""])
+    @pytest.mark.parametrize("codes", ["[CFG001]", "[CFG00]", "[cfg001]", "[CFG001, XYZ123]", " [CFG001]", " CFG001", ": CFG001", ""])
     def test_on_its_line(self, codes: str) -> None:
         left, silenced = self.ignored(self.at(f"# diag: ignore{codes} a test"))
         assert "CFG001" not in left
@@ -209,6 +209,31 @@ class TestComments:
         text = HOT.replace("lora_r: 8", "lora_r: 8  # diag: ignore[CFG060]")
         unused = [v for v in inspect(plan(text), lints()).violations if v.code == "CFG099"]
         assert [(v.line, v.severity, v.message) for v in unused] == [(4, "info", "The comment ignore[CFG060] silences nothing.")]
+
+    def test_each_code_of_one_has_to_silence_something(self) -> None:
+        report = inspect(plan(self.at("# diag: ignore[CFG001, CFG060]")), lints())
+        assert [v.code for v, _ in report.silenced] == ["CFG001"]
+        assert [v.message for v in report.violations if v.code == "CFG099"] == ["The comment ignore[CFG001, CFG060] silences no CFG060."]
+
+    def test_a_rule_that_does_not_exist_is_told(self) -> None:
+        report = inspect(plan(self.at("# diag: ignore[CFG001, CFG998]")), lints())
+        assert [v.message for v in report.violations if v.code == "CFG099"] == [
+            "The comment ignore[CFG001, CFG998] names CFG998, which is no rule."
+        ]
+
+    @pytest.mark.parametrize("comment", ["# diag: ignore[CFG001", "# diag: ignored for now", "# diag: ignore-line"])
+    def test_what_is_not_quite_one_silences_nothing(self, comment: str) -> None:
+        left, silenced = self.ignored(self.at(comment))
+        assert "CFG001" in left
+        assert silenced == []
+
+    def test_one_above_a_command_is_about_all_of_it(self, tmp_path: Path) -> None:
+        command = "trl sft --model_name_or_path meta-llama/Llama-2-7b-hf --use_peft \\\n  --learning_rate 0.01 \\\n  --num_train_epochs 2\n"
+        path = write(tmp_path, "run.sh", f"# diag: ignore[CFG001] tried\n{command}# diag: ignore[CFG060]\n{command}")
+        first, second = lint([path], select=["CFG001", "CFG060", "CFG099"]).configs
+        assert [(v.code, v.line) for v, _ in first.silenced] == [("CFG001", 3)]
+        assert first.violations == ()
+        assert [(v.code, v.line) for v in second.violations] == [("CFG099", 5), ("CFG001", 7)]
 
     def test_one_with_a_code_of_another_program_or_a_rule_left_out_is_not(self, tmp_path: Path) -> None:
         assert "CFG099" not in self.ignored(self.at("# diag: ignore[XYZ123]"))[0]
@@ -369,49 +394,3 @@ class TestPlans:
         script = write(tmp_path, "run.sh", "trl sft --config base.yaml --lora_r 16\n")
         made = next(p for p in plans(script, "run.sh") if p.document.entry == "trl sft")
         assert (made.number("lora_r"), made.number("lora_rank"), made.number("learning_rate")) == (None, 16, 0.01)
-
-
-class TestSampleLengths:
-    @pytest.mark.parametrize(
-        ("text", "lengths"),
-        [
-            ("1\n2\n\n3\n", (1, 2, 3)),
-            ("\ufeff1\n2\n", (1, 2)),
-            ("# tokens\n5\n6.0\n", (5, 6)),
-            ("name,tokens\na,5\nb,7\n", (5, 7)),
-            ("[1, 2, 3]", (1, 2, 3)),
-            ('{"length": 4}\n{"num_tokens": 5}\n{"input_ids": [1, 2]}\n', (4, 5, 2)),
-            ('[{"tokens": 4}, {"len": 9}]', (4, 9)),
-            ("7", (7,)),
-            ("0\n", (0,)),
-        ],
-    )
-    def test_forms(self, tmp_path: Path, text: str, lengths: tuple[int, ...]) -> None:
-        assert sample_lengths(write(tmp_path, "lengths", text)) == lengths
-
-    @pytest.mark.parametrize(
-        ("content", "message"),
-        [
-            (b"", "holds no lengths"),
-            (b"# nothing\n", "holds no lengths"),
-            (b"tokens\n", "holds no lengths"),
-            (b"1\nword\n", "item 2 holds no length"),
-            (b"1\n-5\n", "item 2 holds no length"),
-            (b"1\nnan\n", "item 2 holds no length"),
-            (b"1\n1e300\n", "item 2 holds no length"),
-            (b"1\n" + b"9" * 6000 + b"\n", "item 2 holds no length"),
-            (b"[1, true]", "item 2 holds no length"),
-            (b'[{"text": "a"}]', "item 1 holds no length"),
-            (b"\xff\xfe\x00", "is not UTF-8 text"),
-            (b"[" * 50_000, "holds no length"),
-        ],
-    )
-    def test_what_is_none_is_one_clear_error(self, tmp_path: Path, content: bytes, message: str) -> None:
-        with pytest.raises(InputError, match=message) as caught:
-            sample_lengths(write(tmp_path, "lengths", content))
-        assert "\n" not in str(caught.value)
-
-    def test_a_missing_file_and_a_folder(self, tmp_path: Path) -> None:
-        for path in (tmp_path / "gone", tmp_path):
-            with pytest.raises(InputError, match="cannot be read"):
-                sample_lengths(path)

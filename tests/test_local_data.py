@@ -1,4 +1,4 @@
-"""How many samples a config's local data holds."""
+"""How many samples a config's local data holds, and how long they are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import diag.local_data
-from diag.local_data import local_data
+from diag.errors import InputError
+from diag.local_data import local_data, sample_lengths
 
 
 def write(folder: Path, name: str, content: str | bytes) -> str:
@@ -133,3 +134,49 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").mkdir()
     (tmp_path / "c.jsonl").symlink_to("gone")
     assert local_data({"datasets.0.path": "a.jsonl", "datasets.1.path": "b.jsonl", "datasets.2.path": "c.jsonl"}, tmp_path) == {}
+
+
+class TestSampleLengths:
+    @pytest.mark.parametrize(
+        ("text", "lengths"),
+        [
+            ("1\n2\n\n3\n", (1, 2, 3)),
+            ("\ufeff1\n2\n", (1, 2)),
+            ("# tokens\n5\n6.0\n", (5, 6)),
+            ("name,tokens\na,5\nb,7\n", (5, 7)),
+            ("[1, 2, 3]", (1, 2, 3)),
+            ('{"length": 4}\n{"num_tokens": 5}\n{"input_ids": [1, 2]}\n', (4, 5, 2)),
+            ('[{"tokens": 4}, {"len": 9}]', (4, 9)),
+            ("7", (7,)),
+            ("0\n", (0,)),
+        ],
+    )
+    def test_forms(self, tmp_path: Path, text: str, lengths: tuple[int, ...]) -> None:
+        assert sample_lengths(tmp_path / write(tmp_path, "lengths", text)) == lengths
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"", "holds no lengths"),
+            (b"# nothing\n", "holds no lengths"),
+            (b"tokens\n", "holds no lengths"),
+            (b"1\nword\n", "item 2 holds no length"),
+            (b"1\n-5\n", "item 2 holds no length"),
+            (b"1\nnan\n", "item 2 holds no length"),
+            (b"1\n1e300\n", "item 2 holds no length"),
+            (b"1\n" + b"9" * 6000 + b"\n", "item 2 holds no length"),
+            (b"[1, true]", "item 2 holds no length"),
+            (b'[{"text": "a"}]', "item 1 holds no length"),
+            (b"\xff\xfe\x00", "is not UTF-8 text"),
+            (b"[" * 50_000, "holds no length"),
+        ],
+    )
+    def test_what_is_none_is_one_clear_error(self, tmp_path: Path, content: bytes, message: str) -> None:
+        with pytest.raises(InputError, match=message) as caught:
+            sample_lengths(tmp_path / write(tmp_path, "lengths", content))
+        assert "\n" not in str(caught.value)
+
+    def test_a_missing_file_and_a_folder(self, tmp_path: Path) -> None:
+        for path in (tmp_path / "gone", tmp_path):
+            with pytest.raises(InputError, match="cannot be read"):
+                sample_lengths(path)

@@ -9,7 +9,7 @@ from diag.dialects.table import documented
 from diag.fixes import Fix
 from diag.guides import Band, band, guarded_batch, square_root_factor, warmup
 from diag.guides.profiles import BALANCED, MINIMUM_BATCH, MINIMUM_STEPS
-from diag.lint import Lint
+from diag.lint import UNSAFE, Lint
 from diag.plan import Plan
 from diag.text import counted, show, significant
 
@@ -227,6 +227,13 @@ def rewarmed(rule: Lint, plan: Plan, total: float) -> list[Fix]:
         return []
     text = f"Warm up for {counted(count, 'step')} of the shorter run."
     return [rule.fix(plan, "warmup_steps", count, text, rules=("S1-141", "S1-142", "S1-143"))]
+
+
+def to_bf16(rule: Lint, plan: Plan, reason: str, rules: tuple[str, ...]) -> Fix:
+    """Train in bf16. Megatron-LM's switches are only there or not, and take no ``False``: one is put in place of the other."""
+    if plan.dialect == "megatron" and plan.native("fp16") is True and not plan.has("bf16"):
+        return rule.rename_key(plan, "fp16", "bf16", reason, applicability=UNSAFE)
+    return rule.fix(plan, "precision", "bf16", reason, rules=rules)
 
 
 def divisor(number: int, limit: int) -> int:

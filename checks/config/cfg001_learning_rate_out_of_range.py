@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from diag.dialects.recognition import BY_OMISSION
+from diag.guides import Band, disagreement
 from diag.guides import band as guided_band
-from diag.guides import disagreement
 from diag.guides.profiles import ERROR_LEARNING_RATE, LOWEST_ADAPTER_LEARNING_RATE
 from diag.lint import Lint, Violation
-from diag.plan import Plan
+from diag.plan import PRETRAINING, Plan
 from diag.text import show, significant
 from diag.vocabulary import ERROR, INFO, WARNING
 
 ROUNDING = 1.05
 """Limits are met by values that were rounded to two digits."""
+
+SMALL_MODEL = 2e9
+"""Parameters below which a model bears a somewhat higher rate than the 7B models that the guides' limits are for."""
+
+SMALL_MODEL_HEADROOM = 2.0
+"""How far above the limits such a model may go with a mere remark: full fine-tuning at 5e-5 is common practice there, and the default of
+TrainingArguments."""
 
 
 class LearningRateOutOfRange(Lint):
@@ -55,17 +63,19 @@ class LearningRateOutOfRange(Lint):
             return
         hard = ERROR_LEARNING_RATE.get(method)
         if hard is not None and rate >= hard:
-            severity = ERROR if plan.is_supervised else WARNING
+            severity = ERROR if plan.is_supervised and not _is_method_guessed(plan) else WARNING
             why = f"at or above {show(hard)}, a rate for training from scratch"
         elif not plan.is_supervised:
             return
         elif plan.is_adapter and rate < LOWEST_ADAPTER_LEARNING_RATE:
             severity, why = ERROR, f"below {show(LOWEST_ADAPTER_LEARNING_RATE)}, where adapters do not move"
+        elif _is_bearable(plan, rate, band):
+            severity, why = INFO, f"above the {show(band.clip_low)} to {show(band.clip_high)} of the guides (made for larger models)"
         elif rate > band.clip_high * ROUNDING:
             severity, why = WARNING, f"above the {show(band.clip_low)} to {show(band.clip_high)} of the guides"
         elif rate < band.clip_low / ROUNDING:
             severity, why = WARNING, f"below the {show(band.clip_low)} to {show(band.clip_high)} of the guides"
-        elif not band.low / ROUNDING <= rate <= band.high * ROUNDING:
+        elif not band.low / ROUNDING <= rate <= band.high * ROUNDING and not (method == PRETRAINING and rate < band.low):
             severity, why = INFO, f"off the {show(significant(band.low))} to {show(significant(band.high))} that the guides start from"
         else:
             return
@@ -85,11 +95,23 @@ class LearningRateOutOfRange(Lint):
                     start,
                     reason,
                     rules=band.rules,
-                    arithmetic=f"limits {show(band.clip_low)} to {show(band.clip_high)}",
+                    arithmetic=band.arithmetic,
                 )
             ],
             rules=tuple(dict.fromkeys((*self.rules, *band.rules))),
         )
+
+
+def _is_method_guessed(plan: Plan) -> bool:
+    """Whether only what the config leaves out says that all weights are trained: it may be run with adapters all the same."""
+    entry = plan.hyperparameters.get("method")
+    return entry is not None and entry.note == BY_OMISSION
+
+
+def _is_bearable(plan: Plan, rate: float, band: Band) -> bool:
+    """Whether a rate just above the limits is one that fully trained models of one or two billion parameters are published with."""
+    small = plan.method == "sft" and plan.parameters is not None and plan.parameters < SMALL_MODEL
+    return small and band.clip_high * ROUNDING < rate <= SMALL_MODEL_HEADROOM * band.clip_high
 
 
 def _sizes(plan: Plan) -> str:

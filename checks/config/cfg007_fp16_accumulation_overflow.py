@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from diag.checks.config._aims import to_bf16
 from diag.lint import Lint, Violation
 from diag.plan import Plan
 from diag.text import counted
@@ -53,7 +54,7 @@ class Fp16AccumulationOverflow(Lint):
             at="gradient_accumulation_steps" if plan.is_set("gradient_accumulation_steps") else "precision",
             evidence={"gradient_accumulation_steps": passes, "limit": LARGEST_FP16_ACCUMULATION},
             fixes=[
-                self.fix(plan, "precision", "bf16", "bf16 has the range of fp32, so sums do not overflow.", rules=("S3-170",)),
+                to_bf16(self, plan, "bf16 has the range of fp32, so sums do not overflow.", ("S3-170",)),
                 self.advise("gradient_accumulation_steps", text, rules=("S3-171", "S3-172")),
             ],
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from diag.checks.config._aims import to_bf16
 from diag.dialects.values import as_bool
 from diag.lint import SAFE, Lint, Violation
 from diag.plan import Plan
@@ -119,7 +120,7 @@ class PrecisionNotBf16(Lint):
             at="precision",
             severity=severity,
             evidence={"precision": precision},
-            fixes=[self.fix(plan, "precision", "bf16", "bf16 has the range of fp32 at half its size.", rules=("S0-035", "S3-170"))],
+            fixes=[to_bf16(self, plan, "bf16 has the range of fp32 at half its size.", ("S0-035", "S3-170"))],
         )
 
 

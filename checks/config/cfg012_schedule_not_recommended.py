@@ -42,7 +42,7 @@ class ScheduleNotRecommended(Lint):
 
     ## When it stays silent
     For cosine, linear, inverse square root and warmup-stable-decay, and for a constant rate after a warmup; when the method is not
-    known; for models below half a billion parameters.
+    known; for models below half a billion parameters. A warmup that is lost is told of whatever is trained.
 
     ## What to do
     Decay along a cosine, after a short warmup.
@@ -58,6 +58,9 @@ class ScheduleNotRecommended(Lint):
 
     def inspect(self, plan: Plan) -> Iterator[Violation]:
         """At most one violation."""
+        if plan.value("lr_scheduler") == "constant" and _is_warmup_lost(plan):
+            yield self._lost_warmup(plan)
+            return
         if plan.method is None or not aims.is_language_model(plan) or (plan.dialect == "training_hub" and plan.method == "sft"):
             return
         schedule, recommended = plan.value("lr_scheduler"), choice("lr_scheduler", plan.method)
@@ -80,26 +83,25 @@ class ScheduleNotRecommended(Lint):
             )
 
     def _of_constant(self, plan: Plan) -> Iterator[Violation]:
-        warms = bool(plan.number("warmup_steps") or plan.number("warmup_ratio"))
-        if plan.dialect in IGNORES_WARMUP and warms and plan.is_set("lr_scheduler"):
-            key = plan.key_of("warmup_steps" if plan.is_set("warmup_steps") else "warmup_ratio")
-            yield self.violation(
-                plan,
-                f"The schedule constant ignores {key}: the learning rate starts at its peak; constant_with_warmup does what {key} says.",
-                at="lr_scheduler",
-                severity=WARNING,
-                evidence={"lr_scheduler": "constant"},
-                fixes=[
-                    self.fix(plan, "lr_scheduler", "constant_with_warmup", f"The warmup that {key} asks for.", rules=("S3-016", "S3-057"))
-                ],
-            )
-        elif warms:
+        if plan.number("warmup_steps") or plan.number("warmup_ratio"):
             return
-        elif plan.is_default("lr_scheduler"):
+        if plan.is_default("lr_scheduler"):
             if plan.is_whole and not any(key.startswith("lr_scheduler") for key in plan.document.settings):
                 yield self._constant(plan, "NeMo AutoModel without an lr_scheduler section keeps the learning rate constant")
         else:
             yield self._constant(plan, "The learning rate is constant from the first step to the last")
+
+    def _lost_warmup(self, plan: Plan) -> Violation:
+        key = plan.key_of("warmup_steps" if plan.is_set("warmup_steps") else "warmup_ratio")
+        fix = self.fix(plan, "lr_scheduler", "constant_with_warmup", f"The warmup that {key} asks for.", rules=("S3-016", "S3-057"))
+        return self.violation(
+            plan,
+            f"The schedule constant ignores {key}: the learning rate starts at its peak; constant_with_warmup does what {key} says.",
+            at="lr_scheduler",
+            severity=WARNING,
+            evidence={"lr_scheduler": "constant"},
+            fixes=[fix],
+        )
 
     def _constant(self, plan: Plan, text: str) -> Violation:
         return self.violation(
@@ -120,3 +122,9 @@ class ScheduleNotRecommended(Lint):
                 self.set_key(plan, "lr_scheduler.num_warmup_steps", warmup, f"After {warmup} steps of warmup.", rules=("S0-011", "S1-141")),
             ]
         return [self.fix(plan, "lr_scheduler", "cosine", reason, rules=("S1-025", "S3-093"))]
+
+
+def _is_warmup_lost(plan: Plan) -> bool:
+    """Whether a warmup is set that the framework's ``constant`` does not do, whatever is trained."""
+    warms = bool(plan.number("warmup_steps") or plan.number("warmup_ratio"))
+    return plan.dialect in IGNORES_WARMUP and warms and plan.is_set("lr_scheduler")

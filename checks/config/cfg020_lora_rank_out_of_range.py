@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from diag.checks.config._adapter_size import judge_rank, target_alpha, whole
+from diag.checks.config._adapter_size import NEUTRAL_SCALE, judge_rank, target_alpha, whole
 from diag.dialects.recognition import MODEL_KEYS
 from diag.guides import cite, disagreement
 from diag.guides.formulas import ALL_LINEAR, SHAPES, model_lora_parameters
@@ -13,6 +13,9 @@ from diag.lint import Lint, Violation
 from diag.plan import Plan
 from diag.text import show
 from diag.vocabulary import INFO, WARNING
+
+HIGH_RANKS_IN_USE = 256
+"""Ranks above the guides' up to which published recipes for much data go, with alpha no larger than the rank."""
 
 
 class LoraRankOutOfRange(Lint):
@@ -60,10 +63,17 @@ class LoraRankOutOfRange(Lint):
             + _size(plan, rank, verdict.rank)
             + disagreement("lora_rank", str(plan.method), plan.samples),
             at="lora_rank",
-            severity=WARNING if verdict.kind == "limit" else INFO,
+            severity=WARNING if verdict.kind == "limit" and not _is_deliberate(plan, rank) else INFO,
             evidence={"lora_rank": rank, "start": verdict.rank, "samples": plan.samples},
             fixes=fixes,
         )
+
+
+def _is_deliberate(plan: Plan, rank: float) -> bool:
+    """Whether a high rank may well be right: it is scaled down, and data that could be too little for it is not known."""
+    scale, band = plan.alpha_to_rank, plan.band("lora_rank")
+    high = band is not None and band.clip_high < rank <= HIGH_RANKS_IN_USE
+    return high and plan.samples is None and scale is not None and scale <= NEUTRAL_SCALE
 
 
 def _size(plan: Plan, rank: float, wanted: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from diag.checks.config._aims import divisor
 from diag.checks.config._evaluation import CONFIGURED, evaluation, evaluations, is_reward_driven, needs_matching_saves, strategy
 from diag.guides import band, cite
 from diag.guides.formulas import samples_between_evaluations
@@ -29,7 +30,8 @@ class EvaluationsARun(Lint):
     checkpoint can only be one that was evaluated.
 
     ## When it stays silent
-    When the length of the run or the interval is not known, and from 8 to 50 evaluations.
+    When the length of the run or the interval is not known, and from 8 to 50 evaluations. More than 50 are a remark in fine-tuning only:
+    pretraining, small models and models of vision run for long, and evaluate as often as they save.
 
     ## What to do
     Evaluate every steps/12.
@@ -48,6 +50,8 @@ class EvaluationsARun(Lint):
         count, limits = evaluations(plan), band("evaluations", "sft")
         if count is None or limits is None or evaluation(plan) != CONFIGURED or is_reward_driven(plan):
             return
+        if count > limits.clip_high and not (plan.is_fine_tuning and plan.is_guided):
+            return  # the upper end is that of fine-tuning runs of an hour or a day, not of weeks of pretraining
         total = plan.total_steps
         if limits.clip_low <= count <= limits.clip_high or (total is not None and total < limits.clip_low):
             return
@@ -56,16 +60,23 @@ class EvaluationsARun(Lint):
         if every is not None and plan.is_set("eval_steps") and strategy(plan) in (None, "steps"):
             reason = f"{limits.start:.0f} evaluations in {counted(total or 0, 'step')}."
             if needs_matching_saves(plan) and (saved := plan.number("save_steps")) and saved >= 1:
-                every = math.gcd(int(saved), every)  # saves must go on falling on evaluations
+                every = divisor(int(saved), every)  # saves must go on falling on evaluations
             if count < limits.clip_low:
                 sum_ = f"{show(total)} / {limits.start:.0f}"
                 fixes.append(self.fix(plan, "eval_steps", every, reason, applicability=SAFE, arithmetic=sum_))
         few = count < limits.clip_low
+        at, epochs = "eval_steps", plan.number("num_epochs")
+        if plan.dialect == "axolotl" and plan.native("evals_per_epoch") is not None:
+            at, every = "evals_per_epoch", None
+            if few and epochs:
+                wanted = math.ceil(limits.start / epochs)
+                reason = f"{limits.start:.0f} evaluations in {counted(epochs, 'epoch')}."
+                fixes.append(self.set_key(plan, at, wanted, reason, applicability=SAFE))
         yield self.violation(
             plan,
             f"The run evaluates {counted(max(math.floor(count), 0), 'time')}{self._samples(plan)}; the guides aim at {limits.start:.0f} "
             f"or more, {limits.clip_low:.0f} to {limits.clip_high:.0f}" + (f": every {every} steps." if every is not None and few else "."),
-            at="eval_steps",
+            at=at,
             severity=WARNING if count < BLIND and strategy(plan) != "epoch" else INFO,
             evidence={"evaluations": math.floor(count), "aim": limits.start},
             fixes=fixes,

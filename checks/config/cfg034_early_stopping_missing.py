@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from diag.checks.config._evaluation import CONFIGURED, can_stop_early, early_stopping, evaluation, is_reward_driven, strategy
 from diag.guides import cite
 from diag.lint import SAFE, Fix, Lint, Violation
-from diag.plan import Plan
+from diag.plan import PRETRAINING, Plan
 from diag.text import show
 from diag.vocabulary import INFO
 
@@ -29,8 +29,8 @@ class EarlyStoppingMissing(Lint):
     The best epoch count is not known beforehand. Without either, the last checkpoint is used, and it is the most overfitted one.
 
     ## When it stays silent
-    For a single epoch, without evaluation, and for frameworks without a setting for it; NeMo AutoModel keeps the checkpoint
-    with the lowest validation loss by itself.
+    For a single epoch, without evaluation, for pretraining, and for frameworks without a setting for it; NeMo AutoModel keeps
+    the checkpoint with the lowest validation loss by itself.
 
     ## What to do
     Load the best model at the end, by the evaluation loss; stop after 3 evaluations without a gain of 0.001.
@@ -48,6 +48,8 @@ class EarlyStoppingMissing(Lint):
     def inspect(self, plan: Plan) -> Iterator[Violation]:
         """At most one violation."""
         epochs = plan.epochs
+        if plan.method == PRETRAINING:
+            return  # a pass over its data, seldom more
         if evaluation(plan) != CONFIGURED or early_stopping(plan) or is_reward_driven(plan) or (epochs is not None and epochs <= 1):
             return
         best = plan.value("load_best_model_at_end")
@@ -60,16 +62,18 @@ class EarlyStoppingMissing(Lint):
             fixes.append(self.set_key(plan, "early_stopping_steps", PATIENCE, "It counts evaluations.", applicability=SAFE))
         elif not fixes:
             fixes.append(self.advise("early_stopping", f"Add early stopping on the evaluation loss with a patience of {PATIENCE}."))
-        of = "" if epochs is None else f" {show(round(epochs, 2))} epochs"
+        of = "" if epochs is None else f" of {show(round(epochs, 2))} epochs"
         yield self.violation(
             plan,
-            f"The run of{of or ' several epochs'} neither stops early nor keeps its best checkpoint: the last is what is left.",
+            f"The run{of} neither stops early nor keeps its best checkpoint: the last is what is left.",
             at="load_best_model_at_end" if plan.dialect in BEST else "early_stopping_patience",
             fixes=fixes,
         )
 
     def _best(self, plan: Plan) -> list[Fix]:
         """The settings that the Trainer needs together: it refuses saves that do not fall on evaluations."""
+        if strategy(plan) not in (None, "no", "steps", "epoch"):
+            return []
         why = "The Trainer loads the checkpoint with the lowest evaluation loss."
         fixes = [self.set_key(plan, "load_best_model_at_end", True, why, applicability=SAFE)]
         if not plan.has("metric_for_best_model"):

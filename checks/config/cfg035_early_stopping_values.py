@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from diag.checks.config._aims import is_language_model
 from diag.checks.config._evaluation import MISSING, evaluation, evaluations
 from diag.guides import band, cite
 from diag.lint import SAFE, Lint, Violation
@@ -30,7 +31,7 @@ class EarlyStoppingValues(Lint):
     after three evaluations of overfitting. A loss that counts as better when it is greater stops the run at once and keeps the worst.
 
     ## When it stays silent
-    Without early stopping.
+    Without early stopping. Of how many evaluations it may wait, for small models and those of vision, which train for hundreds of epochs.
 
     ## What to do
     Patience 3, threshold 0.001, ``load_best_model_at_end``, the evaluation loss, lower is better.
@@ -64,6 +65,8 @@ class EarlyStoppingValues(Lint):
                 severity=ERROR,
                 fixes=[self.set_key(plan, "load_best_model_at_end", True, reason, applicability=SAFE)],
             )
+        if not is_language_model(plan):
+            return
         limits = band("early_stopping_patience", "sft")
         if limits is not None and not limits.clip_low <= patience <= limits.clip_high:
             yield self.violation(

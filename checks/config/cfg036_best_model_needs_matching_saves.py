@@ -14,6 +14,9 @@ from diag.vocabulary import ERROR
 DEFAULT_STEPS = 500.0
 """The Trainer's own interval of logs and saves, in steps; evaluations without an interval follow the logs."""
 
+VALIDATION_SHARE = 0.05
+"""Share of the samples to hold out (S1-003)."""
+
 
 class BestModelNeedsMatchingSaves(Lint):
     """``load_best_model_at_end`` is set, but checkpoints do not fall on evaluations.
@@ -74,6 +77,8 @@ class BestModelNeedsMatchingSaves(Lint):
         elif evaluated == "no":
             key = "evaluation_strategy" if plan.has("evaluation_strategy") else "eval_strategy"
             fixes.append(self.set_key(plan, key, saved if saved != "no" else "epoch", reason, applicability=SAFE))
+            if plan.dialect == "llamafactory" and not plan.native("val_size") and not plan.native("eval_dataset"):
+                fixes.append(self.set_key(plan, "val_size", VALIDATION_SHARE, "LLaMA-Factory refuses to evaluate without data for it."))
             if saved == "no":
                 fixes.append(self.set_key(plan, "save_strategy", "epoch", reason, applicability=SAFE))
         why = f"the run evaluates by {evaluated} and saves by {saved}, and the Trainer requires the same for both"

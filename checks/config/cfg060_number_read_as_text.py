@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from diag.documents import YAML
-from diag.lint import Lint, Violation
+from diag.documents import JSON, PYTHON, YAML
+from diag.lint import SAFE, Lint, Violation
 from diag.plan import Plan
 from diag.vocabulary import ERROR
 
@@ -25,11 +25,11 @@ NUMERIC = frozenset({"int", "float", "number"})
 
 
 class NumberReadAsText(Lint):
-    """A number is written so that the framework's YAML parser reads text: ``5e-6``.
+    """A number is written so that the framework reads text: ``5e-6`` in YAML, a number in quotes anywhere.
 
     ## What it does
     Looks at unquoted numbers with an exponent but without a dot in the mantissa or a sign in the exponent, and at quoted
-    numbers, under keys that take a number.
+    numbers, under keys that take a number; in JSON, and in the calls of Python files, at numbers in quotes.
 
     ## Why is this bad?
     PyYAML follows YAML 1.1, where ``5e-6`` is a string. Some frameworks then fail in the middle of building the optimizer
@@ -52,7 +52,8 @@ class NumberReadAsText(Lint):
 
     def inspect(self, plan: Plan) -> Iterator[Violation]:
         """One violation a number."""
-        if plan.document.form != YAML or plan.dialect in TRANSLATING:
+        form = plan.document.form
+        if form not in (YAML, JSON, PYTHON) or plan.dialect in TRANSLATING or (form == PYTHON and plan.dialect != "hf"):
             return
         for key, setting in plan.document.settings.items():
             row = plan.row(key)
@@ -62,17 +63,21 @@ class NumberReadAsText(Lint):
             if kinds and (not kinds & NUMERIC or "str" in kinds):
                 continue
             value = setting.value
-            if setting.quoted:
+            if setting.quoted or (form != YAML and isinstance(value, str)):
                 number = _number(str(value)) if kinds & NUMERIC else None
                 if number is None:
                     continue
                 message = f"{key} is text, as it is quoted: write {_written(number)} without quotes."
-            elif isinstance(value, (int, float)) and not isinstance(value, bool) and _is_text(setting.text):
+            elif form == YAML and isinstance(value, (int, float)) and not isinstance(value, bool) and _is_text(setting.text):
                 number = float(value)
                 message = f"YAML 1.1 parsers such as PyYAML read {setting.text} as text: write {_written(number)}."
             else:
                 continue
-            fix = self.rewrite_key(plan, key, number, f"{_written(number)} is a number to every YAML parser.")
+            reason = f"{_written(number)} is a number to every YAML parser." if form == YAML else "The optimizer computes with it."
+            if form == YAML:
+                fix = self.rewrite_key(plan, key, number, reason)
+            else:
+                fix = self.set_key(plan, key, number, reason, applicability=SAFE)
             yield self.violation(plan, message, at=key, evidence={"text": setting.text, "number": number}, fixes=[fix])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from diag.dialects.interpret import framework
+from diag.dialects.recognition import PEFT
 from diag.dialects.table import Row
 from diag.lint import UNSAFE, Lint, Violation
 from diag.plan import Plan
@@ -35,7 +36,8 @@ class RenamedKey(Lint):
     The newer version refuses the config, or ignores the key, and the same file means another training on another machine.
 
     ## When it stays silent
-    For keys that no known version dropped.
+    For keys that no known version dropped, and for removed ones without a value. In an ``adapter_config.json``, which the library
+    wrote, they are a remark.
 
     ## What to do
     Use the new key; if an older version is pinned, silence the finding on its line.
@@ -56,6 +58,8 @@ class RenamedKey(Lint):
             row = plan.row(key)
             if row is None or not row.until or _section(plan, key) in told:
                 continue
+            if not row.instead and key in plan.flat and plan.native(key) is None:
+                continue  # nothing is lost with it
             if section := _section(plan, key):
                 told.add(section)
                 message = f"{framework(plan.dialect)} from {row.until} on does not know the section {section}."
@@ -78,7 +82,7 @@ class RenamedKey(Lint):
                 plan,
                 f"{name} {when} {key}{instead}.",
                 at=key,
-                severity=INFO if plan.dialect == "hf" and row.until.startswith(NEWEST) else WARNING,
+                severity=INFO if plan.dialect == PEFT or (plan.dialect == "hf" and row.until.startswith(NEWEST)) else WARNING,
                 evidence={"until": row.until, "instead": row.instead},
                 fixes=fixes,
             )

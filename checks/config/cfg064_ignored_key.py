@@ -18,6 +18,10 @@ REFUSING = frozenset({"litgpt", "hf"})
 """Dialects that fail on a key of another command or class; others drop it in silence."""
 
 
+DEFAULT_LR0 = 0.01
+"""The rate of Ultralytics' own default.yaml, which stands in every dump of its settings: nobody set it."""
+
+
 class IgnoredKey(Lint):
     """A key has no effect where it stands.
 
@@ -30,7 +34,7 @@ class IgnoredKey(Lint):
     The config says one thing and the training does another. Whoever tunes such a key tunes nothing.
 
     ## When it stays silent
-    Where what runs the config is not known.
+    Where what runs the config is not known, and for an ``lr0`` that is Ultralytics' default.
 
     ## What to do
     Remove the key, or set what it depends on.
@@ -85,7 +89,8 @@ class IgnoredKey(Lint):
                         severity=INFO,
                         fixes=[self.remove_key(plan, key, "It has no effect.", applicability=SAFE)],
                     )
-        if plan.dialect == "ultralytics" and plan.has("lr0") and str(plan.native("optimizer") or "auto").lower() == "auto":
+        tuned = plan.dialect == "ultralytics" and plan.native("lr0") not in (None, DEFAULT_LR0)
+        if tuned and str(plan.native("optimizer") or "auto").lower() == "auto":
             yield self.violation(
                 plan, "lr0 has no effect with optimizer auto, which chooses the rate itself: name an optimizer, such as AdamW.", at="lr0"
             )

@@ -12,6 +12,8 @@ import click
 from diag.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from diag.result import Problem
 
 _SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
@@ -42,6 +44,19 @@ def problem_line(problem: Problem) -> str:
 
     path = "" if problem.path in problem.message else f"{problem.path}: "
     return f"diag: {safe(path + problem.message)}"
+
+
+def refuse_overwriting(output: str | None, inputs: Iterable[str]) -> None:
+    """Refuse an output file that is one of the inputs.
+
+    Raises:
+        UsageError: it is.
+    """
+    if output in (None, "-"):
+        return
+    for name in inputs:
+        if name != "-" and Path(name).resolve() == Path(str(output)).resolve():
+            raise UsageError(f"{output} is what is read; write to another file")
 
 
 def write_output(text: str, output: str | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from diag.cli.common import write_output
+from diag.cli.common import refuse_overwriting, write_output
 from diag.cli.lint import options_of, plan_options
 from diag.errors import InputError, NothingToJudgeError, UsageError
 
@@ -44,8 +44,7 @@ def command(config: str, to: str, format_: str, output: str | None, debug: bool,
     if format_ and format_ not in FORMATS:
         raise UsageError(f"no format {format_!r}{nearest(format_, FORMATS)}; there are {', '.join(FORMATS)}")
     path, line = _split(config)
-    if output not in (None, "-") and Path(str(output)).resolve() == path.resolve():
-        raise UsageError(f"{output} is the config that is converted; write the result to another file")
+    refuse_overwriting(output, [str(path)])
     conversion = convert(_plan(path, line, options_of(said)), to)
     write_output(conversion.text(format_), output)
     for kind in TITLES:

@@ -6,13 +6,13 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from diag.cli.common import problem_line, write_output
+from diag.cli.common import problem_line, refuse_overwriting, write_output
 from diag.cli.lint import options_of, plan_options
-from diag.errors import InputError, NothingToJudgeError, UsageError
+from diag.errors import DiagError, InputError, NothingToJudgeError, UsageError
 
 if TYPE_CHECKING:
     from diag.fixing import Prescription
@@ -59,36 +59,50 @@ def command(
 ) -> int:
     """Turn the findings of a run, or the lint findings of a config, into changes.
 
-    TARGET is a run (what diag analyze takes) or a config (what diag lint takes). From a run it is the first prescription, from a
-    config what settles the findings; both in the order in which the guides tune. With --apply the changes are written into CONFIG,
-    comments, key order and quoting kept; applying twice changes nothing. A change the framework would not take is refused.
-    What a run's own config said is kept beside it as CONFIG.orig: the run goes on being judged by what it was trained with.
+    TARGET is a run (what diag analyze takes) or a config (what diag lint takes, one at a time; - is standard input). From a run it
+    is the first prescription, from a config what settles the findings; both in the order in which the guides tune. In a file with
+    several trainings, FILE:LINE names the one that begins on that line.
+
+    With --apply the changes are written into CONFIG, comments, key order and quoting kept; applying twice changes nothing. A change
+    the framework would not take is refused. A run's own config is first copied to CONFIG.as_trained, so that the run goes on being
+    judged by what it was trained with.
 
     \b
     Exit codes:
       0    the changes were printed or made, or there are none
       2    wrong usage, an input that cannot be read, or a change that was refused
-      3    nothing could be judged
+      3    no run was found, or the config is not recognized
       130  interrupted
     """
     from diag.documents.editing import diff as unified
     from diag.documents.editing import write
+    from diag.linting import STDIN
     from diag.report import Layout
     from diag.report.fix import renderer
 
     options = options_of(said)
-    plan = _config(target, options)
+    refuse_overwriting(output, [_split(name)[0] for name in (target, apply_to, config) if name is not None])
+    plan, refused = _config(target, options)
     done: list[tuple[Path, str, str, str]] = []
     if plan is not None:
         if config is not None:
             raise UsageError(f"--config is for the changes of a run; {target} is a config itself")
+        if apply_to is not None and target == STDIN:
+            raise UsageError("standard input cannot be edited in place; print it with --diff")
         if apply_to is not None and Path(apply_to).resolve() != Path(_split(target)[0]).resolve():
             raise UsageError(f"--apply {apply_to} is not the config that is to be fixed; name {target} twice, or name a run")
         prescriptions = _settle(plan, level, safe_only, done if apply_to is not None or diff else None)
     else:
-        prescriptions = _run(target, options, apply_to or config, safe_only, done if apply_to is not None or diff else None)
+        if apply_to is not None and config is not None:
+            raise UsageError("--config writes the changes down and --apply makes them; give one of the two")
+        try:
+            prescriptions = _run(target, options, apply_to or config, safe_only, done if apply_to is not None or diff else None)
+        except InputError as error:
+            if refused is None:
+                raise
+            raise refused from error
     if diff and not done:
-        raise UsageError("--diff needs a config: name it with --config")
+        raise UsageError("--diff needs a config; name it with --config")
     if diff:
         # A byte order mark is part of the first line to the programs that apply a diff.
         marks = ["\ufeff" if encoding == "utf-8-sig" else "" for *_, encoding in done]
@@ -101,25 +115,35 @@ def command(
         if before == after:
             click.echo(f"diag: {path}: nothing to change", err=True)
             continue
-        copied = _keep(path, prescriptions[0])
-        write(path, after, encoding)
+        copied = _keep(path, prescriptions[0], target)
+        try:
+            write(path, after, encoding)
+        except InputError:
+            if copied is not None:
+                copied.unlink(missing_ok=True)
+            raise
         click.echo(f"diag: {path}: changed{f'; {copied.name} keeps what the run was trained with' if copied else ''}", err=True)
     return 0
 
 
-def _keep(path: Path, prescription: Prescription) -> Path | None:
+def _keep(path: Path, prescription: Prescription, target: str) -> Path | None:
     """Keep a copy of a config that the run was trained with before it is changed, so that the run can still be judged, and fixed, by it.
 
     Returns:
         The copy, None where the config is not the run's own or a copy is there already.
     """
     from diag.config_files import as_trained, kept
-    from diag.configs import SUFFIXES
+    from diag.configs import CLIMB, SUFFIXES
 
     run = prescription.run
     if run is None or path.suffix.lower() not in SUFFIXES or as_trained(path) != path:
         return None
-    if path.name not in {Path(entry.file).name for entry in (*run.config.values(), *run.hyperparameters.values()) if entry.file}:
+    # The run names its config from its folder, or by its bare name where that lies in a folder around it.
+    files = {entry.file for entry in (*run.config.values(), *run.hyperparameters.values()) if entry.file}
+    log = (Path(target) / run.path).resolve() if Path(target).is_dir() else Path(target).resolve()
+    around = list(log.parents)[: CLIMB + 2]
+    own = path.parent.resolve() / path.name
+    if own not in [next((folder / file for folder in around if (folder / file).is_file()), None) for file in files]:
         return None
     try:
         return Path(shutil.copy(path, kept(path)))
@@ -144,21 +168,22 @@ def _split(target: str) -> tuple[str, int | None]:
     return (match[1], int(match[2])) if match and not Path(target).exists() else (target, None)
 
 
-def _config(target: str, options: Any) -> Plan | None:
-    """The plan of the target if it is a config, None if it is a run."""
+def _config(target: str, options: Any) -> tuple[Plan | None, DiagError | None]:
+    """The plan of the target if it is a config; None if it is a run, with the error to raise if it is none of that either."""
     from diag.documents import SUFFIXES
     from diag.fixing import plan_in
+    from diag.linting import STDIN
 
     name, line = _split(target)
     path = Path(name)
-    if not path.is_file() or path.suffix.lower() not in SUFFIXES:
-        return None
+    if name != STDIN and (not path.is_file() or (options.form is None and path.suffix.lower() not in SUFFIXES)):
+        return None, None
     try:
-        return plan_in(path, line, options)
-    except InputError:
+        return plan_in(path, line, options), None
+    except (InputError, NothingToJudgeError) as error:
         if line is not None or path.suffix.lower() != ".json":
             raise
-        return None  # a log in JSON
+        return None, error  # it may be a log in JSON
 
 
 def _settle(plan: Plan, level: str, safe_only: bool, done: list[tuple[Path, str, str, str]] | None) -> list[Prescription]:
@@ -176,6 +201,10 @@ def _settle(plan: Plan, level: str, safe_only: bool, done: list[tuple[Path, str,
     return [merged(plan, rounds)]
 
 
+NO_RUN: Final = "{}: no run was found; give a log, the folder of a run, or one config"
+"""What to say where nothing at the target is a run."""
+
+
 def _run(
     target: str, options: Any, config: str | None, safe_only: bool, done: list[tuple[Path, str, str, str]] | None
 ) -> list[Prescription]:
@@ -183,18 +212,21 @@ def _run(
     from diag.analysis import analyze
     from diag.fixing import of_report, plan_in, rewritten
 
-    report = analyze(
-        target,
-        method=options.method,
-        model_parameters=options.model_parameters,
-        dataset_size=options.dataset_size,
-        dialect=options.dialect if config is None else None,
-        profile=options.profile,
-    )
+    try:
+        report = analyze(
+            target,
+            method=options.method,
+            model_parameters=options.model_parameters,
+            dataset_size=options.dataset_size,
+            dialect=options.dialect if config is None else None,
+            profile=options.profile,
+        )
+    except NothingToJudgeError as error:
+        raise NothingToJudgeError(NO_RUN.format(target)) from error
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)
     if not report.runs:
-        raise NothingToJudgeError(f"{target}: no run was found; give a log, the folder of a run, or a config")
+        raise NothingToJudgeError(NO_RUN.format(target))
     if config is None:
         return [_kept(of_report(entry), safe_only) for entry in report.runs]
     if len(report.runs) > 1:

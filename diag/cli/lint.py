@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from diag.cli.common import count, names, problem_line, write_output
+from diag.cli.common import count, names, problem_line, refuse_overwriting, write_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,8 +75,8 @@ def command(
     """Look at training configs before anything has run.
 
     CONFIG is a config file (YAML, JSON), a launch script (.sh), a Python file with training calls, a folder of them, or - for
-    standard input (a launch command with --form shell). Nothing in them is executed. A finding on a line of YAML is silenced by
-    a comment on it: # diag: ignore[CFG012] reason
+    standard input (a launch command with --form shell). Nothing in them is executed. A finding is silenced by a comment on
+    its line: # diag: ignore[CFG012] reason
 
     \b
     Exit codes:
@@ -92,6 +92,7 @@ def command(
     from diag.report.lint import renderer
 
     render = renderer(format_)
+    refuse_overwriting(output, (*configs, *((base,) if base else ())))
     report = lint(configs, options_of(said), select=select, ignore=ignore, base=base)
     layout = Layout.of_file() if output not in (None, "-") else Layout.of_stream(sys.stdout)
     write_output(render(report, layout.with_(fail_on=fail_on, verbose=verbose)), output)
@@ -108,7 +109,7 @@ def command(
 
 def options_of(said: dict[str, Any]) -> Any:
     """``diag.plan.Options`` from the values of ``plan_options``."""
-    from diag.linting import sample_lengths
+    from diag.local_data import sample_lengths
     from diag.plan import Options
 
     size = said["dataset_size"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from diag.dialects import Overrides, recognition, table
 from diag.dialects.draft import Draft, argument, shortest, whole
+from diag.dialects.values import as_float
 from diag.vocabulary import HYPERPARAMETERS
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class TableDialect:
         for fix in fixes:
             if not fix.key:
                 self._tell_default(draft, fix)
-        self._lower_floor(draft)
+        self._scale_floor(draft)
         self.complete(draft)
         for key in [key for key, value in draft.keys.items() if _unchanged(draft, key, value)]:
             del draft.keys[key]
@@ -189,15 +190,28 @@ class TableDialect:
             tokens += [f"--{key}", argument(value)]
         return tokens
 
-    def _lower_floor(self, draft: Draft) -> None:
-        """A schedule may not end above the rate that it starts from."""
+    def _scale_floor(self, draft: Draft) -> None:
+        """The lowest rate of a schedule keeps its ratio to the learning rate (S1-124), and never lies above it.
+
+        Only where the config still holds the old rate: a second application must not scale again.
+        """
         rate, own = draft.changes.get("learning_rate"), draft.run.hyperparameters.get("min_lr")
         if not isinstance(rate, (int, float)) or "min_lr" in draft.changes or own is None or own.kind != "file" or not draft.keys:
             return
         row = next((row for row in self.rows("min_lr") if row.native == own.key), None)
-        if row is not None and own.value > rate:
+        floor = as_float(own.value)
+        if row is None or not floor:
+            return
+        old = draft.run.hyperparameters.get("learning_rate")
+        before = as_float(old.value) if old is not None and old.kind == "file" else None
+        if before and old is not None and as_float(draft.native(old.key)) == before and floor <= before:
+            scaled = float(f"{floor * rate / before:.2e}")
+            if scaled != floor:
+                draft.set(row.native, scaled)
+                draft.note(f"{row.native} keeps its ratio to the learning rate (was {argument(floor)}).")
+        elif floor > rate:
             draft.set(row.native, rate)
-            draft.note(f"{row.native} may not exceed the learning rate, so it is lowered along (was {argument(own.value)}).")
+            draft.note(f"{row.native} may not exceed the learning rate, so it is lowered along (was {argument(floor)}).")
 
     def _tell_default(self, draft: Draft, fix: Fix) -> None:
         entry = draft.run.hyperparameters.get(fix.parameter)

@@ -44,6 +44,9 @@ PROGRAMS: Final[tuple[tuple[str, str], ...]] = (
 )
 """What runs a config (``Document.entry``) to its dialect."""
 
+OWN_COMMANDS: Final = frozenset({"axolotl", "llamafactory", "torchtune", "litgpt"})
+"""Dialects whose configs are run by a command of their own: a script that nobody knows is not theirs, though the keys may be."""
+
 KNOWN_SHARE: Final = 0.6
 """Least share of a fragment's keys that a dialect must document for the fragment to be taken for its own."""
 
@@ -59,7 +62,7 @@ SCOPES: Final[tuple[tuple[str, str], ...]] = (
 """What runs a config to the scope, as the tables name it."""
 
 PREFERENCES: Final = re.compile(
-    r"(?:^|\W)(?:dpo|kto|orpo|simpo|ipo|cpo|grpo|ppo|rloo|rm|reward|nca|online_?dpo|xpo|gkd|prm)(?:Config|Trainer)?(?:$|\W)", re.I
+    r"(?:^|\W)(?:dpo|kto|orpo|simpo|ipo|cpo|grpo|ppo|rloo|rm|reward|nca|online_?dpo|xpo|gkd|prm)(?:Config|Trainer|Loss)?(?:$|\W)", re.I
 )
 """Names of trainings on preferences or rewards."""
 
@@ -106,7 +109,7 @@ def detect(flat: Mapping[str, Any], entry: str = "", containers: Iterable[str] =
     best = max(DIALECTS, key=lambda name: found.get(name, 0))
     if found.get(best, 0) >= DETECTION_SCORE:
         return best
-    return _by_known_keys(flat, found)
+    return _by_known_keys(flat, found, [name for name in DIALECTS if not (entry.endswith(".py") and name in OWN_COMMANDS)])
 
 
 def is_sure(dialect: str, flat: Mapping[str, Any], entry: str = "") -> bool:
@@ -121,11 +124,11 @@ def is_adapter_config(flat: Mapping[str, Any]) -> bool:
     return "learning_rate" not in flat and ("peft_type" in flat or {"r", "lora_alpha", "target_modules"} <= flat.keys())
 
 
-def _by_known_keys(flat: Mapping[str, Any], found: Mapping[str, int]) -> str | None:
+def _by_known_keys(flat: Mapping[str, Any], found: Mapping[str, int], dialects: Iterable[str]) -> str | None:
     if not flat:
         return None
     best, best_rank = None, (0.0, 0)
-    for dialect in DIALECTS:
+    for dialect in dialects:
         closed = sum(1 for key in flat if (known := row(dialect, key)) is not None and not known.native.endswith("**"))
         open_ = sum(1 for key in flat if (known := row(dialect, key)) is not None and known.native.endswith("**"))
         telling = sum(1 for key in flat if "." in key and row(dialect, key) is not None)
@@ -198,9 +201,34 @@ def read(dialect: str, flat: Mapping[str, Any], entry: str = "") -> dict[str, Re
                 four_bit = method == "lora" and (bits := found.get("load_in_4bit")) is not None and bits.value is True
                 found["method"] = Reading("qlora" if four_bit else method, "", f"what runs it, {entry}")
                 break
+    if "method" not in found and (reading := _method_of_keys(dialect, flat, entry)) is not None:
+        found["method"] = reading
     if "method" in found and found["method"].value == "sft" and continues_pretraining(flat):
         del found["method"]  # neither fine-tuning on examples nor training from scratch
     return found
+
+
+def _method_of_keys(dialect: str, flat: Mapping[str, Any], entry: str) -> Reading | None:
+    """How a framework trains where its keys tell only by what they leave out; None where they do not tell."""
+    if dialect == "torchtune" and str(flat.get("model._component_", "")).startswith("torchtune.models."):
+        return None if "ora_" in str(flat["model._component_"]) else Reading("sft", "model._component_", "all weights: no adapters")
+    if dialect == "litgpt" and flat.get("checkpoint_dir") and not _ADAPTED_LITGPT & flat.keys():
+        return Reading("sft", "checkpoint_dir", BY_OMISSION)
+    if dialect == "litgpt" and flat.get("model_name") and not flat.get("initial_checkpoint_dir"):
+        return Reading("pretraining", "model_name", "no checkpoint to start from")
+    if dialect == "hf" and re.search(FROM_SCRATCH, entry) and flat.get("model_type") and not flat.get("model_name_or_path"):
+        return Reading("pretraining", "model_type", "no model to start from")
+    return None
+
+
+BY_OMISSION: Final = "neither adapters nor quantization"
+"""What a method rests on that other commands with the same keys need not use: litgpt's ``finetune_adapter`` knows them all."""
+
+FROM_SCRATCH: Final = r"run_(?:clm|mlm|plm)(?:_no_trainer)?\.py$"
+"""Scripts that train a language model from scratch if they are given a type of model instead of a model."""
+
+_ADAPTED_LITGPT: Final = frozenset({"quantize", "lora_r", "lora_alpha"})
+"""Keys of litgpt's commands for adapters; the one for all weights knows none of them."""
 
 
 def continues_pretraining(flat: Mapping[str, Any]) -> bool:
@@ -210,7 +238,7 @@ def continues_pretraining(flat: Mapping[str, Any]) -> bool:
 
 def learns_from_preferences(flat: Mapping[str, Any], entry: str = "") -> bool:
     """Whether a config is of a training on preferences or rewards (DPO, KTO, GRPO, PPO, reward models)."""
-    words = [str(flat[key]) for key in ("stage", "rl", "loss_type", "trainer") if isinstance(flat.get(key), str)]
+    words = [str(flat[key]) for key in ("stage", "rl", "loss_type", "trainer", "loss._component_") if isinstance(flat.get(key), str)]
     if flat.get("reward_model") is True:
         return True
     if any(flat.get(key) for key in ("reward_model", "process_reward_model")):
@@ -258,4 +286,19 @@ def parameters_of_known_model(flat: Mapping[str, Any]) -> float | None:
             for pattern, parameters in KNOWN_MODELS:
                 if re.search(pattern, name):
                     return parameters
-    return None
+    return _parameters_of_type(flat)
+
+
+TYPES: Final = {"gpt2": 1.24e8, "bert": 1.1e8, "roberta": 1.25e8, "distilbert": 6.6e7, "electra": 1.4e7, "albert": 2.2e8}
+"""Parameters of the models that a bare ``model_type`` makes in the example scripts, from the defaults of their configs."""
+
+
+def _parameters_of_type(flat: Mapping[str, Any]) -> float | None:
+    """Parameters of a model that is made from its type: those of the layers, 12 x layers x width^2, where the command overrides both."""
+    if flat.get("model_name_or_path") or flat.get("config_name") or flat.get("model_type") not in TYPES:
+        return None
+    overrides = str(flat.get("config_overrides") or "")
+    width, layers = (re.search(rf"\b(?:{names})=(\d{{1,6}})\b", overrides) for names in ("n_embd|hidden_size", "n_layer|num_hidden_layers"))
+    if width and layers:
+        return 12.0 * int(layers[1]) * int(width[1]) ** 2
+    return TYPES[str(flat["model_type"])]

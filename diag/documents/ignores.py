@@ -7,7 +7,14 @@ from typing import Final
 
 from diag.documents import Ignore
 
-COMMENT: Final = re.compile(r"(?:^|\s)#\s*diag:\s*ignore(?P<file>-file)?(?:\[(?P<codes>[^\]\n]*)\])?(?P<reason>[^\n]*)$", re.IGNORECASE)
+COMMENT: Final = re.compile(
+    r"(?:^|\s)#\s*diag:\s*ignore(?P<file>-file)?(?![\w-])"
+    r"(?:\s*\[(?P<codes>[^\]\n]*)\]|\s*:?\s*(?P<bare>[A-Z]{3}\d+(?:[,\s]+[A-Z]{3}\d+)*)\b|(?!\s*\[))"
+    r"(?P<reason>[^\n]*)$",
+    re.IGNORECASE,
+)
+"""The comment; codes without their brackets are codes too, and a bracket that is not closed makes it none: silencing everything is not
+what either was written for."""
 
 
 def ignores(text: str) -> list[Ignore]:
@@ -24,7 +31,7 @@ def ignores(text: str) -> list[Ignore]:
         match = COMMENT.search(line)
         if match is None:
             continue
-        codes = tuple(code for code in re.split(r"[,\s]+", (match["codes"] or "").strip().upper()) if code)
+        codes = tuple(code for code in re.split(r"[,\s]+", (match["codes"] or match["bare"] or "").strip().upper()) if code)
         target = 0 if match["file"] else number
         if target and not line[: match.start()].strip():
             target = _next_content(lines, number)

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Final, NamedTuple
 
 from diag.guides.register import Rule, cite, rules
-from diag.text import show
+from diag.text import show, significant
 from diag.vocabulary import METHODS
 
 CONSERVATIVE: Final = "conservative"
@@ -95,6 +95,7 @@ class Band(NamedTuple):
         start: where the chosen profile starts, low <= start <= high.
         clip_low, clip_high: the interval every automatic change is kept within.
         rules: ids of the rows it rests on, and of those that scaled it.
+        arithmetic: how ``start`` came about where it was scaled, such as ``1e-5 * sqrt(32 / 48)``; "" where it was not.
     """
 
     low: float
@@ -103,6 +104,7 @@ class Band(NamedTuple):
     clip_low: float
     clip_high: float
     rules: tuple[str, ...]
+    arithmetic: str = ""
 
     def clip(self, value: float) -> float:
         """``value`` moved to the nearest end where it lies outside the limits."""
@@ -373,12 +375,19 @@ def band(
     if profile in SOURCES and (own := _source(SOURCES[profile], parameter, str(method), samples, parameters)) is not None:
         start, source_rules = min(max(own[0], clip_low), clip_high), own[1]
         cited = [*cite(source_rules), *cited]
-    low, high = min(*starts, start), max(*starts, start)
+    arithmetic = ""
     if parameter == "learning_rate" and global_batch_size:
-        factor = _coupling(rows=ROWS, method=str(method), samples=samples, batch=global_batch_size)
-        low, start, high = (min(max(value * factor, clip_low), clip_high) for value in (low, start, high))
+        factor = square_root_factor(_usual_batch(str(method), samples), global_batch_size)
+        starts = [min(max(value * factor, clip_low), clip_high) for value in starts]
+        # A guide's own rate was meant for its own batch.
+        meant = _usual_batch(str(method), samples, profile) if profile in SOURCES else _usual_batch(str(method), samples)
+        scaled = start * square_root_factor(meant, global_batch_size)
+        if scaled != start:
+            arithmetic = f"{show(start)} * sqrt({show(global_batch_size)} / {show(meant)}) = {show(significant(scaled))}"
+        start = min(max(scaled, clip_low), clip_high)
         cited += ["S1-072", "S3-043", "S3-044"]
-    return Band(low, start, high, clip_low, clip_high, tuple(dict.fromkeys(cited)))
+    low, high = min(*starts, start), max(*starts, start)
+    return Band(low, start, high, clip_low, clip_high, tuple(dict.fromkeys(cited)), arithmetic)
 
 
 SHORT_RUN: Final = 500
@@ -535,10 +544,13 @@ def disagreement(
     return f" The guides disagree: {listed}{decided}."
 
 
-def _coupling(rows: tuple[Row, ...], method: str, samples: float, batch: float) -> float:
-    """The square-root factor from the batch that the guides' learning rates were meant for to this run's."""
-    candidates = [row for row in rows if row.parameter == "global_batch_size" and method in row.methods]
-    return square_root_factor(_at(candidates, samples, TYPICAL_PARAMETERS).starts[1], batch)
+def _usual_batch(method: str, samples: float, profile: str = BALANCED) -> float:
+    """The effective batch that the learning rates of a profile were meant for: its guide's own where it names one, else the balanced."""
+    own = _source(SOURCES[profile], "global_batch_size", method, samples, TYPICAL_PARAMETERS) if profile in SOURCES else None
+    if own is not None:
+        return own[0]
+    candidates = [row for row in ROWS if row.parameter == "global_batch_size" and method in row.methods]
+    return _at(candidates, samples, TYPICAL_PARAMETERS).starts[1]
 
 
 def _profile_index(profile: str) -> int:

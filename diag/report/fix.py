@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from json import dumps
+from math import isclose
 from typing import TYPE_CHECKING, Any
 
 from diag.dialects.interpret import framework
 from diag.errors import UsageError
-from diag.fixes import DISPLAY
+from diag.fixes import DISPLAY, REWRITE
 from diag.report.lint import INDENT, change
 from diag.result import fix_to_dict, plain
 from diag.terminal import paint, safe, to_ascii, wrap
@@ -38,12 +39,12 @@ def renderer(name: str) -> Render:
 
 
 def arguments(prescriptions: Sequence[Prescription], layout: Layout) -> str:
-    """One line of shell words a run; what no argument can say follows as comments."""
+    """One line of shell words a training; what no argument can say follows as comments."""
     lines: list[str] = []
     for entry in prescriptions:
         if entry.overrides.arguments:
             lines.append(shlex.join(entry.overrides.arguments))
-        elif entry.overrides.config:
+        elif any(fix.applicability != DISPLAY and fix.action != REWRITE for fix in entry.fixes) and entry.overrides.config:
             lines.append(f"# {framework(entry.dialect)} takes no arguments: use --format yaml or json")
         lines += [f"# {safe(note)}" for note in entry.overrides.notes]
     return "".join(f"{line}\n" for line in lines)
@@ -60,13 +61,15 @@ def yaml(prescriptions: Sequence[Prescription], layout: Layout) -> str:
 
 
 def json(prescriptions: Sequence[Prescription], layout: Layout) -> str:
-    """Everything, as strict JSON."""
+    """Everything, as strict JSON in ASCII; ``diag/report/fix_schema.json`` describes it."""
     entries = [
         {
             "name": entry.name,
             "kind": "run" if entry.run is not None else "config",
             "dialect": entry.dialect,
-            "fixes": [{**fix_to_dict(fix), "finding": entry.because.get(fix.because, "")} for fix in entry.fixes],
+            "fixes": [
+                {**fix_to_dict(fix), "finding": entry.because.get(fix.because, ""), "range": _limits(fix, entry)} for fix in entry.fixes
+            ],
             "overrides": plain(entry.overrides.to_json()),
         }
         for entry in prescriptions
@@ -126,7 +129,7 @@ def _explained(fix: Fix, entry: Prescription, layout: Layout) -> Iterator[str]:
         yield from _wrapped(f"cause: {fix.because}", "     ", layout)
     if (limits := _range(fix, entry)) is not None:
         yield from _wrapped(f"range: {limits}", "     ", layout)
-    if sum_ := _arithmetic(fix):
+    if sum_ := _arithmetic(fix, entry):
         yield from _wrapped(f"arithmetic: {sum_}", "     ", layout)
     from diag.guides import rules
 
@@ -147,16 +150,29 @@ def _range(fix: Fix, entry: Prescription) -> str | None:
     return f"{show(found.clip_low)} to {high}, the profile starts at {show(found.start)}"
 
 
-def _arithmetic(fix: Fix) -> str:
-    if fix.arithmetic:
+def _limits(fix: Fix, entry: Prescription) -> dict[str, Any] | None:
+    """What the guides allow for the parameter, as strict JSON; ``high`` is null where they set no limit."""
+    from diag.fixing import limits
+
+    found = limits(fix, entry) if fix.applicability != DISPLAY else None
+    if found is None:
+        return None
+    return {"low": found.clip_low, "high": None if found.clip_high == float("inf") else found.clip_high, "start": found.start}
+
+
+def _arithmetic(fix: Fix, entry: Prescription) -> str:
+    """How the number came about: as the rule says, or by a factor from the run's own value."""
+    if fix.arithmetic or entry.run is None:  # a config's number is the guides' own: it did not come from the one before
         return fix.arithmetic
     old, new = fix.old, fix.new
     if not _is_number(old) or not _is_number(new) or not old or old == new:
         return ""
     ratio = new / old
-    return (
-        f"{show(old)} × {show(ratio)} = {show(new)}" if ratio > 1 else f"{show(old)} / {show(1 / ratio)} = {show(new)}" if ratio > 0 else ""
-    )
+    if ratio <= 0:
+        return ""
+    sign, factor = ("×", ratio) if ratio > 1 else ("/", 1 / ratio)
+    # A factor is told where it was one: 24 / 3.429 = 7 explains nothing.
+    return f"{show(old)} {sign} {show(factor)} = {show(new)}" if isclose(factor, round(factor, 1)) else ""
 
 
 def _is_number(value: Any) -> bool:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from json import dumps
 from typing import TYPE_CHECKING
 
+from diag.dialects.draft import yaml_scalar
 from diag.dialects.interpret import framework
 from diag.errors import UsageError
-from diag.fixes import DISPLAY, REMOVE, RENAME
+from diag.fixes import DISPLAY, REMOVE, RENAME, REWRITE
 from diag.report.text import SEVERITY_COLOURS
-from diag.result import describe_value
 from diag.terminal import paint, safe, to_ascii, wrap
-from diag.text import counted, nearest
+from diag.text import counted, nearest, show
 from diag.vocabulary import SEVERITIES
 
 if TYPE_CHECKING:
@@ -92,15 +92,16 @@ def _violation(violation: Violation, path: str, layout: Layout) -> Iterator[str]
 
 
 def change(fix: Fix) -> str:
-    """A change in one phrase, with how sure it is: ``learning_rate: 0.001 → 1e-05 (unsafe)``."""
+    """A change in one phrase, with how sure it is: ``learning_rate: 0.001 → 1e-5 (unsafe)``."""
     if fix.applicability == DISPLAY or (fix.new is None and fix.action not in (REMOVE, RENAME)):
         return fix.reason
     if fix.action == REMOVE:
         return f"remove {fix.key} ({fix.applicability})"
     if fix.action == RENAME:
         return f"rename {fix.key} to {fix.new} ({fix.applicability})"
-    before = "" if fix.old is None else f"{describe_value(fix.old)} → "
-    return f"{fix.key or fix.parameter}: {before}{describe_value(fix.new)} ({fix.applicability})"
+    before = "" if fix.old is None else f"{show(fix.old)} → "
+    after = yaml_scalar(fix.new) if fix.action == REWRITE else show(fix.new)
+    return f"{fix.key or fix.parameter}: {before}{after} ({fix.applicability})"
 
 
 def _paragraph(words: str, layout: Layout, first: str = "") -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import io
 import json
 import os
 import re
@@ -11,14 +12,19 @@ import shlex
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
+import diag
 from diag.cli import main
+
+SCHEMA = json.loads((Path(diag.__file__).parent / "report" / "fix_schema.json").read_text(encoding="utf-8"))
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -181,7 +187,7 @@ class TestFormats:
         code, out, err = run(lora)
         assert (code, err) == (0, "")
         assert out.splitlines()[0] == f"{lora} (Hugging Face TrainingArguments): 1 change"
-        assert "1. learning_rate: 0.01 → 0.0001 (unsafe)" in out
+        assert "1. learning_rate: 0.01 → 1e-4 (unsafe)" in out
         assert lora.read_text(encoding="utf-8") == LORA
 
     def test_arguments_are_shell_words(self, run: Run, hot_run: Path) -> None:
@@ -238,10 +244,36 @@ class TestFormats:
     def test_explain_shows_finding_range_arithmetic_and_rows(self, run: Run, lora: Path, hot_run: Path) -> None:
         out = " ".join(run(lora, "--explain")[1].split())
         assert "finding CFG001: The learning rate 0.01 is at or above 0.001" in out
-        assert re.search(r"range: (\S+ to \S+), the profile starts at 1e-4 arithmetic: limits \1 S\d-\d+ \(", out)
+        assert re.search(r"range: \S+ to \S+, the profile starts at 1e-4 (?:arithmetic: .+ = 1e-4 )?S\d-\d+ \(", out)
         out = " ".join(run(hot_run, "--explain")[1].split())
         assert "finding DIV002: The training loss rises" in out
         assert "arithmetic: 0.004 / 5 = 8e-4" in out
+
+    def test_a_factor_is_told_only_where_it_was_one(self, run: Run, fixtures: Path, lora: Path) -> None:
+        """24 / 3.429 = 7 epochs is no arithmetic, and the guides' own start did not come from the rate that stood there."""
+        assert "arithmetic" not in run(fixtures / "hf-overfit", "--explain")[1]
+        assert "0.01 / 100" not in run(lora, "--explain")[1]
+
+    def test_json_keeps_its_schema(self, run: Run, fixtures: Path, tmp_path: Path, lora: Path) -> None:
+        validator = jsonschema.Draft202012Validator(SCHEMA)
+        targets = [lora, *(fixtures / name for name in ("hf-lr-too-high", "hf-overfit", "grpo", "keras-csv", "all-sources"))]
+        for name, (file, text) in CONFIGS.items():
+            targets.append(tmp_path / name / file)
+            targets[-1].parent.mkdir()
+            targets[-1].write_text(text, encoding="utf-8")
+        for target in targets:
+            document = json.loads(run(target, "--format", "json", "--level", "info")[1])
+            validator.validate(document)
+            assert document["prescriptions"]
+        (rate,) = [fix for fix in json.loads(run(lora, "--format", "json")[1])["prescriptions"][0]["fixes"] if fix["to"] == 1e-4]
+        assert rate["range"]["low"] <= 1e-4 <= rate["range"]["high"]
+        assert rate["range"]["start"] == 1e-4
+
+    def test_a_number_that_is_only_written_anew_is_in_every_format(self, run: Run, lora: Path) -> None:
+        lora.write_text(LORA.replace("0.01 ", "1e-4 ").replace("'cosine'", "cosine"), encoding="utf-8")
+        assert "learning_rate: 1e-4 → " in run(lora)[1]
+        assert yaml.safe_load(run(lora, "--format", "yaml")[1])["learning_rate"] == 1e-4
+        assert "takes no arguments" not in run(lora, "--format", "args")[1]
 
     def test_safe_only_leaves_out_what_changes_the_training(self, run: Run, lora: Path) -> None:
         lora.write_text(LORA + "fp16: true\n", encoding="utf-8")
@@ -357,6 +389,44 @@ class TestApply:
         assert "learning_rate" in err
         assert path.read_text(encoding="utf-8") == text
 
+    def test_standard_input_is_a_config(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        for arguments, code in ((["--diff"], 0), (["--apply", "-"], 2)):
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(LORA.encode())))
+            found, out, err = run("-", *arguments)
+            assert found == code
+            assert ("+learning_rate: 0.0001" in out) == (code == 0)
+            assert bool(err) == (code != 0)
+
+    def test_a_form_makes_a_config_of_any_suffix(self, run: Run, tmp_path: Path) -> None:
+        path = tmp_path / "train.conf"
+        path.write_text(LORA, encoding="utf-8")
+        assert run(path)[0] == 2
+        assert "learning_rate: 0.01 → 1e-4" in run(path, "--form", "yaml")[1]
+
+    @pytest.mark.parametrize("option", ["--dialect", "--method", "--profile"])
+    def test_a_misspelt_option_is_refused(self, run: Run, lora: Path, option: str) -> None:
+        code, out, err = run(lora, option, "nothing")
+        assert (code, out) == (2, "")
+        assert one_line(err)
+
+    def test_the_config_is_not_overwritten_by_the_output(self, run: Run, lora: Path, hot_run: Path) -> None:
+        for arguments in ([lora], [hot_run, "--config", lora], [hot_run, "--apply", lora]):
+            code, out, err = run(*arguments, "-o", lora)
+            assert (code, out) == (2, "")
+            assert one_line(err)
+        assert lora.read_text(encoding="utf-8") == LORA
+
+    def test_what_is_no_config(self, run: Run, tmp_path: Path) -> None:
+        path = tmp_path / "a.yaml"
+        path.write_text("a: 1\n", encoding="utf-8")
+        code, _, err = run(path)
+        assert (code, one_line(err)) == (3, True)
+        path = tmp_path / "a.json"
+        path.write_text('{"learning_rate": 1,}', encoding="utf-8")
+        code, _, err = run(path)
+        assert code == 2
+        assert "is not valid JSON" in err
+
     def test_several_configs_in_a_file_need_a_line(self, run: Run, tmp_path: Path) -> None:
         command = "trl sft --model_name_or_path meta-llama/Llama-2-7b-hf --use_peft --lora_r 8 --learning_rate 0.01 --num_train_epochs 2\n"
         text = command * 2
@@ -415,7 +485,7 @@ class TestRuns:
     def test_the_run_is_judged_by_what_it_was_trained_with(self, run: Run, hot_run: Path) -> None:
         """The config is changed; what the run was trained with is kept, until the folder holds a newer run."""
         file, text = CONFIGS["axolotl"]
-        config, kept = hot_run / file, hot_run / f"{file}.orig"
+        config, kept = hot_run / file, hot_run / f"{file}.as_trained"
         config.write_text(text, encoding="utf-8")
         run(hot_run, "--apply", config)
         assert kept.read_text(encoding="utf-8") == text
@@ -423,6 +493,29 @@ class TestRuns:
         newer = kept.stat().st_mtime + 3600
         os.utime(hot_run / "trainer_state.json", (newer, newer))
         assert "learning_rate: 0.004 → " not in run(hot_run)[1]
+
+    def test_only_the_run_s_own_config_is_copied(self, run: Run, hot_run: Path, tmp_path: Path) -> None:
+        """Not one that bears the same name elsewhere; and what ``patch`` left beside it is nothing to go by."""
+        file, text = CONFIGS["axolotl"]
+        own, other = hot_run / file, tmp_path / file
+        for path in (own, other):
+            path.write_text(text, encoding="utf-8")
+        left = hot_run / f"{file}.orig"
+        left.write_text(text.replace("0.004", "0.5"), encoding="utf-8")
+        assert "learning_rate: 0.004 → " in run(hot_run)[1]
+        run(hot_run, "--apply", other)
+        assert not other.with_name(f"{file}.as_trained").exists()
+        assert "keeps what the run was trained with" in run(hot_run, "--apply", own)[2]
+        assert "0.5" in left.read_text(encoding="utf-8")
+
+    def test_a_copy_is_not_left_where_nothing_was_changed(self, run: Run, hot_run: Path) -> None:
+        file, text = CONFIGS["axolotl"]
+        config = hot_run / file
+        config.write_text(text, encoding="utf-8")
+        config.chmod(0o444)
+        assert run(hot_run, "--apply", config)[0] == 2
+        assert config.read_text(encoding="utf-8") == text
+        assert not config.with_name(f"{file}.as_trained").exists()
 
     @pytest.mark.parametrize(
         "name", ["hf-lr-too-high", "hf-overfit", "automodel-jsonl", "tensorboard-divergence", "wandb-overfit", "console-hf"]
@@ -443,6 +536,20 @@ class TestRuns:
         code, out, err = run(tmp_path / "gone")
         assert (code, out) == (2, "")
         assert one_line(err)
+
+    def test_a_folder_of_configs_is_no_run(self, run: Run, lora: Path) -> None:
+        code, out, err = run(lora.parent)
+        assert (code, out) == (3, "")
+        assert err == f"diag: {lora.parent}: no run was found; give a log, the folder of a run, or one config\n"
+
+    def test_a_config_without_a_key_for_the_changes_is_left_alone(self, run: Run, hot_run: Path, tmp_path: Path) -> None:
+        path = tmp_path / "adapter_config.json"
+        text = '{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "base_model_name_or_path": "meta-llama/Llama-2-7b-hf"}'
+        path.write_text(text, encoding="utf-8")
+        code, out, err = run(hot_run, "--apply", path)
+        assert (code, err) == (0, f"diag: {path}: nothing to change\n")
+        assert "There is no key for learning_rate" in " ".join(out.split())
+        assert path.read_text(encoding="utf-8") == text
 
     def test_several_runs_need_a_name(self, run: Run, fixtures: Path, lora: Path) -> None:
         code, _, err = run(fixtures / "all-sources", "--apply", lora)

@@ -177,6 +177,13 @@ class TestOptions:
         assert (code, out) == (2, "")
         assert one_line(err)
 
+    def test_the_config_is_not_overwritten_by_the_report(self, run: Run, hot: Path) -> None:
+        before = hot.read_bytes()
+        code, out, err = run(hot, "--output", hot)
+        assert (code, out) == (2, "")
+        assert err == f"diag: {hot} is what is read; write to another file\n"
+        assert hot.read_bytes() == before
+
     def test_verbose_shows_what_the_config_amounts_to(self, run: Run, hot: Path) -> None:
         hot.write_text(HOT.replace("lora_r: 8", "lora_r: 8  # diag: ignore paper") + "max_steps: 500\n", encoding="utf-8")
         out = run(hot, "-v", "--world-size", "2")[1]

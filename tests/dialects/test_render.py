@@ -249,10 +249,10 @@ def test_lower_learning_rate_takes_its_companions_along(tmp_path: Path) -> None:
         "optimizer.lr": 5e-6,
         "lr_scheduler.max_lr": 5e-6,
         "lr_scheduler.init_lr": 5e-6,
-        "lr_scheduler.min_lr": 5e-6,
+        "lr_scheduler.min_lr": 5e-7,  # a tenth of the rate, as before
     }
     slightly = overrides(run, fix("learning_rate", 7e-5))
-    assert set(automodel_values(slightly.arguments)) == {"optimizer.lr", "lr_scheduler.max_lr"}
+    assert automodel_values(slightly.arguments) == {"optimizer.lr": 7e-5, "lr_scheduler.max_lr": 7e-5, "lr_scheduler.min_lr": 7e-6}
 
 
 def test_nested_config_and_yaml_say_the_same_as_the_arguments(tmp_path: Path) -> None:

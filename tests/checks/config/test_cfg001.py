@@ -161,3 +161,26 @@ def test_in_every_dialect(text: str, form: str, key: str, line: int) -> None:
     found = one(text, form)
     assert (found.severity, found.key, found.line) == ("error", key, line)
     assert found.fixes[0].new < 1e-3
+
+
+def test_small_models_bear_the_default_of_the_trainer() -> None:
+    text = "trl sft --model_name_or_path Qwen/Qwen2.5-{} --learning_rate 5e-5 --num_train_epochs 1 --output_dir o\n"
+    severities = [[v.severity for v in violations(text.format(size), "CFG001", SHELL)] for size in ("1.5B", "7B")]
+    assert severities == [["info"], ["warning"]]
+
+
+def test_larger_models_are_pretrained_at_lower_rates() -> None:
+    text = "torchrun pretrain_gpt.py --micro-batch-size 1 --global-batch-size 1536 --train-iters 500000 --lr {}\n"
+    assert violations(text.format("6.0e-5"), "CFG001", SHELL) == []
+    assert [v.severity for v in violations(text.format("6.0e-3"), "CFG001", SHELL)] != []
+
+
+def test_all_weights_where_a_config_leaves_the_adapters_out() -> None:
+    torchtune = "model:\n  _component_: torchtune.models.llama3_1.llama3_1_8b\nbatch_size: 2\nepochs: 1\noptimizer:\n  lr: 4e-4\n"
+    torchtune += "checkpointer:\n  _component_: torchtune.training.FullModelHFCheckpointer\n"
+    assert [(v.severity, v.line) for v in violations(torchtune, "CFG001")] == [("error", 6)]
+    preferences = torchtune.replace("llama3_1_8b", "lora_llama3_1_8b") + "loss:\n  _component_: torchtune.rlhf.loss.DPOLoss\n"
+    assert violations(preferences, "CFG001") == []
+    litgpt = "checkpoint_dir: checkpoints/meta-llama/Meta-Llama-3-8B\nprecision: bf16-true\ntrain:\n  global_batch_size: 64\n"
+    litgpt += "  micro_batch_size: 4\n  epochs: 1\noptimizer:\n  class_path: torch.optim.AdamW\n  init_args:\n    lr: 0.0002\n"
+    assert [v.severity for v in violations(litgpt, "CFG001")] == ["warning"]  # it may be run with adapters

@@ -135,3 +135,12 @@ def test_no_weight_decay_is_a_remark_in_full_fine_tuning_on_few_samples() -> Non
     settled(text, "CFG010", dataset_size=2000)
     assert violations(text, "CFG010", dataset_size=20_000) == []
     assert violations(edit(HF, ("weight_decay: 0.01", "weight_decay: 0")), "CFG010", dataset_size=2000) == []
+
+
+def test_a_switch_of_megatron_is_replaced() -> None:
+    """It takes no False."""
+    text = "torchrun pretrain_gpt.py --micro-batch-size 1 --global-batch-size 512 --train-iters 5000 --lr 1e-4 --fp16 --bf16-too\n"
+    text = text.replace(" --bf16-too", "")
+    (found,) = violations(text, "CFG008", "shell")
+    assert [(fix.action, fix.key, fix.new) for fix in found.fixes] == [("rename", "fp16", "bf16")]
+    assert " --bf16\n" in settled(text, "CFG008", "shell")

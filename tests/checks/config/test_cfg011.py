@@ -147,3 +147,11 @@ def test_decay_rates_of_adam(text: str, form: str, severity: str, new: object) -
 def test_usual_decay_rates_are_left_alone() -> None:
     assert violations(HF + "adam_beta1: 0.9\nadam_beta2: 0.95\n", "CFG013") == []
     assert violations(edit(NEMO, ("weight_decay: 0", "weight_decay: 0\n  betas: [0.9, 0.95]")), "CFG013") == []
+
+
+def test_a_warmup_is_lost_whatever_is_trained() -> None:
+    """Adapters that a script makes leave the method open."""
+    text = "output_dir: out\nlr_scheduler_type: constant\nlearning_rate: 2.0e-4\nnum_train_epochs: 3\nwarmup_ratio: 0.03\n"
+    (found,) = violations(text, "CFG012")
+    assert (found.severity, found.line, found.fixes[0].new) == ("warning", 2, "constant_with_warmup")
+    assert violations(text.replace("warmup_ratio: 0.03\n", ""), "CFG012") == []

@@ -90,11 +90,20 @@ def test_a_high_rank_is_fine_with_data_enough_or_code() -> None:
 
 
 def test_beyond_all_guides_is_a_warning_whatever_the_data() -> None:
-    (high,) = violations(config(AXOLOTL, rank=256, alpha=256), "CFG020")
+    (high,) = violations(config(AXOLOTL, rank=512, alpha=512), "CFG020")
     (low,) = violations(config(AXOLOTL, rank=2, alpha=4), "CFG020")
     assert (high.severity, low.severity) == ("warning", "warning")
     assert "above 64" in high.message
     assert "below 4" in low.message
+
+
+def test_high_ranks_that_are_scaled_down_are_a_remark_where_the_data_is_not_known() -> None:
+    """Published recipes: preferences at 128/128, all linear layers at 256/128."""
+    for rank, alpha, severity in ((128, 128, "info"), (256, 128, "info"), (128, 256, "warning"), (512, 128, "warning")):
+        (found,) = violations(config(AXOLOTL, rank=rank, alpha=alpha), "CFG020")
+        assert found.severity == severity
+    (few,) = violations(config(AXOLOTL, rank=128, alpha=128), "CFG020", dataset_size=2000)
+    assert few.severity == "warning"
 
 
 def test_the_size_of_the_adapters_is_named_where_the_model_is_known() -> None:

@@ -305,12 +305,22 @@ class TestEvaluationsARun:
         saves = "save_strategy: steps\nsave_steps: 500\nload_best_model_at_end: true\n"
         text = f"{HF}max_steps: 1200\neval_strategy: steps\neval_steps: 500\n{saves}"
         assert set_by(one(text, "CFG033")) == {"eval_steps": 100}
+        odd = text.replace("1200", "4000").replace("_steps: 500", "_steps: 1000")
+        assert set_by(one(odd, "CFG033")) == {"eval_steps": 250}  # 333 shares no divisor with 1000
         after = converges(text, "CFG033")
         assert after.native("save_steps") % after.native("eval_steps") == 0
 
     def test_far_too_many(self) -> None:
         found = one(f"{HF}max_steps: 10000\neval_strategy: steps\neval_steps: 10\n", "CFG033")
         assert (found.severity, set_by(found)) == ("info", {})
+        scratch = "python run_clm.py --model_type gpt2 --max_steps 10000 --eval_strategy steps --eval_steps 10 --learning_rate 6e-4\n"
+        assert violations(scratch, "CFG033", SHELL) == []  # weeks of pretraining, or a small model
+
+    def test_evaluations_an_epoch(self) -> None:
+        text = f"{AXOLOTL}val_set_size: 0.05\nevals_per_epoch: 1\n"
+        found = one(text, "CFG033")
+        assert (found.key, found.line) == ("evals_per_epoch", text.count("\n"))
+        converges(text, "CFG033")
 
     @pytest.mark.parametrize(
         ("text", "severity"),
@@ -421,8 +431,9 @@ Trainer(args=args, callbacks=[EarlyStoppingCallback(early_stopping_patience=3)])
     def test_in_lightning(self) -> None:
         callback = "  callbacks:\n    - class_path: lightning.pytorch.callbacks.EarlyStopping\n      init_args:\n        patience: {}\n"
         text = LIGHTNING.replace("model:\n", callback.format(15) + "model:\n")
-        assert set_by(one(text, "CFG035")) == {"early_stopping_patience": 3}
-        assert converges(text, "CFG035").native("trainer.callbacks.0.init_args.patience") == 3
+        assert set_by(one(text, "CFG035", method="sft")) == {"early_stopping_patience": 3}
+        assert converges(text, "CFG035", method="sft").native("trainer.callbacks.0.init_args.patience") == 3
+        assert violations(text, "CFG035") == []  # vision, or anything else that trains for hundreds of epochs
         assert violations(LIGHTNING.replace("model:\n", callback.format(3) + "model:\n"), "CFG035") == []
 
 
@@ -623,3 +634,13 @@ def test_healthy_configs_are_left_in_peace() -> None:
     for dialect, (text, form) in calm.items():
         assert plan(text, form).dialect == dialect
         assert [v.message for v in violations(text, "CFG03", form) if v.severity != "info"] == []
+
+
+def test_llamafactory_evaluates_only_with_data_for_it() -> None:
+    found = one(f"{LLAMAFACTORY}load_best_model_at_end: true\n", "CFG036")
+    assert set_by(found) == {"eval_strategy": "steps", "val_size": 0.05}
+
+
+def test_pretraining_keeps_no_best_checkpoint() -> None:
+    scratch = "python run_clm.py --model_type gpt2 --max_steps 10000 --eval_strategy steps --eval_steps 1000 --learning_rate 6e-4\n"
+    assert violations(scratch, "CFG034", SHELL) == []

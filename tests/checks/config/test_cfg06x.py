@@ -102,8 +102,21 @@ class TestNumberReadAsText:
 
     def test_nor_are_other_forms(self) -> None:
         assert violations('{"model_name_or_path": "a/b", "output_dir": "o", "learning_rate": 5e-6}', "CFG060", JSON) == []
+        assert violations(f"{HUB} learning_rate='5e-6')\n", "CFG060", PYTHON) == []  # its settings turn text into numbers
         assert violations("trl sft --model_name_or_path a/b --learning_rate 5e-6 --output_dir o\n", "CFG060", SHELL) == []
         assert violations(f"{HUB} learning_rate=5e-6)\n", "CFG060", PYTHON) == []
+
+    @pytest.mark.parametrize(
+        ("text", "form"),
+        [
+            ('{"model_name_or_path": "a/b", "output_dir": "o",\n "num_train_epochs": 2,\n "learning_rate": "5e-6"}', JSON),
+            ("TrainingArguments(output_dir='o',\n  num_train_epochs=2,\n  learning_rate='5e-6')\n", PYTHON),
+        ],
+    )
+    def test_numbers_in_quotes_in_other_forms(self, text: str, form: str) -> None:
+        found = one(text, "CFG060", form)
+        assert (found.severity, found.line, found.fixes[0].new, found.fixes[0].applicability) == ("error", 3, 5e-6, "safe")
+        fixed(text, "CFG060", form)
 
 
 class TestUnknownKey:
@@ -131,10 +144,40 @@ class TestUnknownKey:
         assert found.fixes == ()
         assert "did you mean learning_rate?" in found.message
 
+    @pytest.mark.parametrize("key", ["model_id", "max_seq_len", "dataset_path", "dataset"])
+    def test_arguments_of_the_scripts_own_are_no_misspellings(self, key: str) -> None:
+        """Files that a script of one's own reads hold its arguments beside the trainer's."""
+        assert [(v.severity, v.fixes) for v in violations(f"{HF}{key}: x\n", "CFG061")] in ([], [("info", ())])
+        command = f"python finetune.py --model_name_or_path a/b --learning_rate 1e-5 --output_dir o --{key} x\n"
+        assert violations(command, "CFG061", SHELL) == []
+
+    def test_a_misspelling_in_a_command(self) -> None:
+        for script, severity, applicability in (("run_glue.py", "error", "safe"), ("finetune.py", "warning", "unsafe")):
+            text = f"python {script} --model_name_or_path a/b --lerning_rate 1e-5 --num_train_epochs 2 --output_dir o\n"
+            found = one(text, "CFG061", SHELL, dialect="hf")
+            assert (found.severity, found.fixes[0].new, found.fixes[0].applicability) == (severity, "learning_rate", applicability)
+
+    def test_a_misspelling_in_an_open_section(self) -> None:
+        model = "model:\n  _component_: torchtune.models.llama3_1.lora_llama3_1_8b\n  lora_rnk: 8\n  lora_alpha: 16\n  my_option: 1\n"
+        found = one(model + TORCHTUNE, "CFG061")
+        assert (found.severity, found.key, found.line, found.fixes[0].new) == ("warning", "model.lora_rnk", 3, "lora_rank")
+        assert violations(model.replace("rnk", "rank") + TORCHTUNE, "CFG061") == []
+
+    def test_an_empty_key_that_is_ignored_anyway(self) -> None:
+        assert violations(f"{AXOLOTL}frobnicate:\n", "CFG061") == []
+
+    def test_keys_of_unsloth(self) -> None:
+        text = (
+            "FastLanguageModel.get_peft_model(model, r=16, lora_alpha=16, use_gradient_checkpointing='unsloth', random_state=3407)\n"
+            "args = SFTConfig(output_dir='o', learning_rate=2e-4, max_steps=60)\n"
+        )
+        assert violations(text, "CFG061", PYTHON) == []
+
     def test_a_key_like_no_other(self) -> None:
-        found = one(f"{HF}frobnicate: 1\n", "CFG061")
+        found = one("trl sft --model_name_or_path a/b --learning_rate 1e-5 --output_dir o --frobnicate 1\n", "CFG061", SHELL)
         assert (found.severity, found.fixes) == ("error", ())
         assert found.message.endswith("does not document frobnicate and fails on it.")
+        assert one(f"{HF}frobnicate: 1\n", "CFG061").severity == "info"  # a script may share the file
         assert one(f"{AXOLOTL}frobnicate: 1\n", "CFG061").severity == "warning"  # it is ignored there
 
     @pytest.mark.parametrize(
@@ -273,9 +316,10 @@ class TestIgnoredKey:
         assert violations(f"{HUB} learning_rate=5e-6)\n", "CFG064", PYTHON) == []
 
     def test_a_rate_that_the_optimizer_chooses_itself(self) -> None:
-        base = "task: detect\nmode: train\nmodel: yolo11n.pt\ndata: coco8.yaml\nepochs: 100\nimgsz: 640\nlr0: 0.01\n"
+        base = "task: detect\nmode: train\nmodel: yolo11n.pt\ndata: coco8.yaml\nepochs: 100\nimgsz: 640\nlr0: 0.005\n"
         assert one(f"{base}optimizer: auto\n", "CFG064").key == "lr0"
         assert violations(f"{base}optimizer: AdamW\n", "CFG064") == []
+        assert violations(f"{base}optimizer: auto\n".replace("0.005", "0.01"), "CFG064") == []  # a dump of the defaults
 
     def test_a_class_of_trl(self) -> None:
         text = "SFTConfig(output_dir='x', learning_rate=1e-5, num_train_epochs=2,\n  num_generations=8)\n"
@@ -338,3 +382,13 @@ class TestUnusedIgnore:
     @pytest.mark.parametrize("text", [HF, HF.replace("1.0e-05", "5e-6  # diag: ignore[CFG060]"), f"# ignore this\n{HF}"])
     def test_silent(self, text: str) -> None:
         assert violations(text, "CFG099") == []
+
+
+def test_values_that_the_libraries_take() -> None:
+    """Quoted booleans of FSDP are turned into booleans, and adapter files hold alpha as a float."""
+    fsdp = f'{HF}fsdp: full_shard\nfsdp_config:\n  forward_prefetch: "false"\n  use_orig_params: "false"\n'
+    assert violations(fsdp, "CFG062") == []
+    adapter = '{"peft_type": "LORA", "r": 64, "lora_alpha": 16.0, "target_modules": "q", "enable_lora": null, "merge_weights": false}'
+    assert violations(adapter, "CFG062", JSON) == []
+    assert violations(adapter, "CFG061", JSON) == []
+    assert [(v.key, v.severity) for v in violations(adapter, "CFG063", JSON)] == [("merge_weights", "info")]
