@@ -298,7 +298,7 @@ PRETRAINING_STEPS = 1500
 
 def pretrained(cache: Path) -> dict[str, Tensor]:
     """Weights of the language model trained on the first domain, from ``cache`` where they were made before."""
-    path = cache / "pretrained.pt"
+    path = cache / "pretrained.npz"
     if not path.exists():
         torch.manual_seed(0)
         net, rng, draw = Transformer(0.0), np.random.default_rng(0), language(0, 0.05)
@@ -311,10 +311,10 @@ def pretrained(cache: Path) -> dict[str, Tensor]:
             optimizer.step()
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=cache, delete=False) as file:
-            torch.save(net.state_dict(), file)
+            np.savez(file, **{name: weight.numpy() for name, weight in net.state_dict().items()})
         Path(file.name).replace(path)
-    weights: dict[str, Tensor] = torch.load(path, weights_only=True)
-    return weights
+    with np.load(path, allow_pickle=False) as saved:
+        return {name: torch.from_numpy(saved[name]) for name in saved.files}
 
 
 def network(config: Config, cache: Path) -> nn.Module:
