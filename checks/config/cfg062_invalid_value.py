@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,10 @@ NEGATIVE = {
     "lora_alpha": "alpha",
 }
 """Hyperparameters that cannot be below zero, for the message."""
+
+
+FINITE = frozenset({*NEGATIVE, "min_lr", "warmup_ratio", "num_epochs", "max_steps", "global_batch_size", "micro_batch_size"})
+"""Hyperparameters that infinity makes no sense for; an infinite norm to clip at is how some frameworks only measure the norm."""
 
 
 class InvalidValue(Lint):
@@ -79,6 +84,8 @@ class InvalidValue(Lint):
             word = str(value).strip()
             if word.casefold() not in {entry.casefold() for entry in allowed} and not ("str" not in row.type and isinstance(value, bool)):
                 return f"it takes one of {', '.join(allowed)}{nearest(word, allowed)}"
+        if isinstance(value, float) and not math.isfinite(value) and (math.isnan(value) or row.canonical in FINITE):
+            return "it takes a finite number"
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             if row.canonical in NEGATIVE and value < 0:
                 return f"{NEGATIVE[row.canonical]} cannot be negative"

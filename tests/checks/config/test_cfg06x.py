@@ -213,6 +213,8 @@ class TestInvalidValue:
             ("eval_strategy: epochs", "did you mean 'epoch'?"),
             ("learning_rate: -1.0e-05", "a learning rate cannot be negative"),
             ("weight_decay: -0.1", "a weight decay cannot be negative"),
+            ("weight_decay: .inf", "it takes a finite number"),
+            ("max_grad_norm: .nan", "it takes a finite number"),
             ("warmup_ratio: 10", "it is a share and lies between 0 and 1"),
             ("lora_dropout: 1.5", "it is a share and lies between 0 and 1"),
             ("output_dir: [a, b]", "it takes text"),
@@ -230,7 +232,7 @@ class TestInvalidValue:
         [
             "bf16: true", "bf16: yes", "seed: 1", "weight_decay: 0", "eval_steps: 0.1", "lr_scheduler_type: cosine", "optim: null",
             "deepspeed: none", "save_total_limit: null", "warmup_steps: 0", "eval_strategy: EPOCH", "report_to: [wandb, tensorboard]",
-            "report_to: wandb",
+            "report_to: wandb", "max_grad_norm: .inf",
         ],
     )  # fmt: skip
     def test_silent(self, line: str) -> None:
