@@ -8,8 +8,6 @@ from typing import Any, Final
 SAFE: Final = "safe"
 UNSAFE: Final = "unsafe"
 DISPLAY: Final = "display"
-APPLICABILITIES: Final = (DISPLAY, UNSAFE, SAFE)
-"""From advice to read to a change that cannot hurt; compare by index."""
 
 SET: Final = "set"
 REMOVE: Final = "remove"

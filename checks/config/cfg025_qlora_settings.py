@@ -20,9 +20,6 @@ START: Final = (16, 32)
 BITS_AND_BYTES: Final = ("quantization_config", "bnb_config")
 """Sections that hold the arguments of transformers' BitsAndBytesConfig, whose defaults are fp4 and float32."""
 
-AXOLOTL_SECTION: Final = "bnb_config_kwargs"
-"""Where Axolotl takes the rest of those arguments; it sets nf4, bfloat16 and double quantization itself."""
-
 AUTOMODEL_ADAPTER: Final = "nemo_automodel.components._peft.lora.PeftConfig"
 
 

@@ -10,8 +10,6 @@ from diag.vocabulary import PLATEAU, WARNING
 
 SMALLEST_RANK = 4
 """Smallest LoRA rank that any guide row recommends (S1-034, S3-067)."""
-LEVELLED = 0.5
-"""The loss has levelled off when its fall per half of the run is below half of the one before."""
 
 
 class AdapterCapacity(Check):

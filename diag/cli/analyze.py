@@ -7,20 +7,12 @@ from typing import Any
 
 import click
 
-from diag.cli.common import count, names, problem_line, write_output
+from diag.cli.common import count, names, problem_line, report_options, write_output
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--format", "format_", default="text", show_default=True, metavar="NAME", help="Report format: text or json.")
-@click.option("--output", "-o", metavar="FILE", help="Write the report to FILE instead of the terminal.")
-@click.option(
-    "--fail-on",
-    type=click.Choice(["error", "warning", "info", "never"]),
-    default="error",
-    show_default=True,
-    help="Exit with 1 if a finding is at least this severe.",
-)
+@report_options
 @click.option("--select", callback=names, multiple=True, metavar="CODES", help="Run only these checks (codes or their beginnings, commas).")
 @click.option("--ignore", callback=names, multiple=True, metavar="CODES", help="Leave these checks out; the longer of two matches wins.")
 @click.option("--adapter", metavar="NAME", help="Read only with this adapter (trainer_state, tensorboard, wandb, mlflow, csv, ...).")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from diag.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from diag.result import Problem
 
@@ -36,6 +36,24 @@ def count(context: click.Context, parameter: click.Parameter, value: str | None)
 def names(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     """Option callback: names from an option that may be repeated and may hold commas."""
     return tuple(part.strip() for group in value for part in group.split(",") if part.strip())
+
+
+def report_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that reports findings: in which format, where to, and what fails."""
+    options = (
+        click.option("--format", "format_", default="text", show_default=True, metavar="NAME", help="Report format: text or json."),
+        click.option("--output", "-o", metavar="FILE", help="Write the report to FILE instead of the terminal."),
+        click.option(
+            "--fail-on",
+            type=click.Choice(["error", "warning", "info", "never"]),
+            default="error",
+            show_default=True,
+            help="Exit with 1 if a finding is at least this severe.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def problem_line(problem: Problem) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from diag.cli.common import count, names, problem_line, refuse_overwriting, write_output
+from diag.cli.common import count, names, problem_line, refuse_overwriting, report_options, write_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,15 +45,7 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("configs", nargs=-1, required=True, metavar="CONFIG...")
 @plan_options
 @click.option("--base", metavar="CONFIG", help="The config these were derived from: what was scaled alone is a finding.")
-@click.option("--format", "format_", default="text", show_default=True, metavar="NAME", help="Report format: text or json.")
-@click.option("--output", "-o", metavar="FILE", help="Write the report to FILE instead of the terminal.")
-@click.option(
-    "--fail-on",
-    type=click.Choice(["error", "warning", "info", "never"]),
-    default="error",
-    show_default=True,
-    help="Exit with 1 if a finding is at least this severe.",
-)
+@report_options
 @click.option(
     "--select", callback=names, multiple=True, metavar="CODES", help="Apply only these rules (codes or their beginnings, commas)."
 )

@@ -208,11 +208,6 @@ def native_rows(dialect: str, canonical: str) -> list[Row]:
     return [row for row in rows(dialect) if row.canonical == canonical]
 
 
-def canonical_of(dialect: str, native: str) -> str | None:
-    """The canonical name that a native key stands for, None if the table has no such key."""
-    return next((row.canonical for row in rows(dialect) if row.native == native), None)
-
-
 @cache
 def _generic_index() -> dict[str, list[tuple[int, Row, tuple[str, ...]]]]:
     index: dict[str, list[tuple[int, Row, tuple[str, ...]]]] = {}

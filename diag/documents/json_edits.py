@@ -12,7 +12,6 @@ from diag.documents.editing import Edit
 from diag.documents.tree import SCALAR, SEQUENCE, Member, Node
 from diag.documents.tree_edits import Group, Planner, checked
 
-COMMA: Final = re.compile(r"\s*,")
 LINE_BREAK: Final = re.compile(r"\r\n|\n|\r")
 DEFAULT_UNIT: Final = "  "
 
