@@ -27,6 +27,8 @@ LATE_SHARE = 0.2
 """Share of the run that counts as its end."""
 WSD_DECAY_SHARE = 0.2
 """Share of the run over which a warmup-stable-decay schedule decays when nothing else is known."""
+IDLE_LR = 1e-5
+"""Share of the peak below which a rate is zero for practical purposes; a cosine is below it only in its last 0.2%."""
 DECAYED_LR = 0.2
 """A learning rate that ends below this share of its peak has been decayed."""
 
@@ -80,6 +82,11 @@ class Series:
             mask = np.abs(progress - (start + end) / 2) == np.abs(progress - (start + end) / 2).min()
         return float(np.median(self.y[mask]))
 
+    @cached_property
+    def above_lowest(self) -> float:
+        """How far the level of the last sixth lies above the lowest level of any sixth of the run, log units."""
+        return self.level(5 / 6, 1.0) - min(self.level(part / 6, (part + 1) / 6) for part in range(6))
+
     def points(self, start: float, end: float) -> int:
         """How many points have a progress in [start, end]."""
         progress = self.progress
@@ -91,6 +98,20 @@ def make_series(name: str, curve: Curve) -> Series:
     finite = curve.finite()
     y = stats.log_scale(finite.value)
     return Series(name, finite, y, stats.noise_scale(y))
+
+
+def generalization_gap(series: Series, train: Series | None) -> float | None:
+    """Log ratio of the evaluation loss to the training loss over the last fifth, None without both.
+
+    Positive where the training data are fitted better than unseen data, so that further steps feed the difference.
+    """
+    if train is None or series.name == "train/loss" or len(train) < 5:
+        return None
+    if float(series.curve.value.min()) <= 0 or float(train.curve.value.min()) <= 0:
+        return None
+    recent = train.curve.value[train.step >= 0.8 * float(train.step[-1])]
+    recent = recent if recent.size >= 3 else train.curve.value[-3:]
+    return float(np.log(series.curve.value[-1]) - np.log(np.mean(recent)))
 
 
 class Examination:
@@ -157,6 +178,13 @@ class Examination:
         """The loss to judge progress by: the first evaluation loss with 4 points or more, else the training loss."""
         return next((series for series in self.evals if len(series) >= 4), self.train)
 
+    def require_main(self, points: int) -> Series:
+        """The first evaluation loss with at least ``points`` points, else the training loss; Skip if that has fewer, too."""
+        for series in (*self.evals, self.train):
+            if series is not None and len(series) >= points:
+                return series
+        raise Skip(f"needs {points} points of a loss")
+
     @cached_property
     def is_reward_driven(self) -> bool:
         """Whether the run optimizes a reward or preference, so that its loss does not measure progress."""
@@ -185,12 +213,42 @@ class Examination:
         return curve.finite() if curve is not None and len(curve.finite()) >= 3 else None
 
     @cached_property
+    def updates(self) -> float:
+        """Optimizer steps by the configured sizes (epochs x samples / batch), whatever the log counts as a step; as logged where one is
+        unknown.
+        """
+        samples, batch, epochs = (self.number(name) for name in ("dataset_size", "global_batch_size", "num_epochs"))
+        if not samples or not batch or not epochs or not self.is_configured("dataset_size"):
+            return float(self.run.steps)
+        return epochs * samples / batch
+
+    def is_configured(self, name: str) -> bool:
+        """Whether a hyperparameter was read or given, not inferred from the log."""
+        entry = self.run.hyperparameters.get(name)
+        return entry is not None and entry.kind != "inferred"
+
+    @cached_property
+    def idle_share(self) -> float:
+        """Share of the run at its end during which the logged learning rate was zero for practical purposes; 0 if none was logged."""
+        if self.lr is None or float(self.lr.value.max()) <= 0:
+            return 0.0
+        alive = np.flatnonzero(self.lr.value > IDLE_LR * float(self.lr.value.max()))
+        end = float(self.lr.step[-1])
+        return (end - float(self.lr.step[alive[-1]])) / end if end > 0 else 0.0
+
+    @cached_property
     def optimizer(self) -> str:
         """The optimizer's family: ``adam``, ``sgd``, another lower-case name, or "" if unknown."""
         name = str(self.hyperparameter("optimizer") or "").lower()
         if "adam" in name or "lamb" in name or "lion" in name:
             return "adam"
         return "sgd" if "sgd" in name or "momentum" in name else name
+
+    @cached_property
+    def is_unclipped(self) -> bool:
+        """Whether the configuration is known to switch gradient clipping off."""
+        entry = self.run.hyperparameters.get("max_grad_norm")
+        return entry is not None and not entry.value
 
     @cached_property
     def is_fine_tuning(self) -> bool:

@@ -31,7 +31,9 @@ LOWER_MORE: Final = rx.scale_learning_rate(
 )
 HALVE: Final = rx.scale_learning_rate(1 / 2, "A lower learning rate steadies the training", "S1-062 S1-177 S3-033 S3-121")
 MEMORIZE_SLOWER: Final = rx.scale_learning_rate(1 / 2, "A lower learning rate memorizes more slowly", "S1-177 S1-207")
-RAISE_BY_SLOWNESS: Final = rx.scale_learning_rate(rx.slowness, "The learning rate is too low", "S1-059 S1-060 S1-166 S1-198 S3-034")
+RAISE_BY_SLOWNESS: Final = rx.first_of(
+    rx.start_as_usual, rx.scale_learning_rate(rx.slowness, "The learning rate is too low", "S1-059 S1-060 S1-166 S1-198 S3-034")
+)
 RAISE_MORE: Final = rx.scale_learning_rate(
     lambda case: 2 * rx.slowness(case), "The learning rate may be far too low", "S1-059 S1-166 S1-198 S2-005"
 )
@@ -47,6 +49,10 @@ CHECK_TRAINABLE: Final = rx.advise(
     "requires_grad",
     "Check that weights require gradients, that the optimizer holds them, and that loss mask and template leave tokens to learn from.",
     "S1-199 S1-201 S3-125",
+)
+INITIALIZE: Final = rx.advise(
+    "initialization",
+    "Initialize the weights so that the layers keep the scale of their inputs: Kaiming or Xavier, orthogonal with gain 1 if recurrent.",
 )
 LARGER_MODEL: Final = rx.advise("model", "Try a larger model: this one cannot express the task.", "S1-200")
 
@@ -87,7 +93,8 @@ LADDERS: Final[dict[str, tuple[Remedy, ...]]] = {
     ),
     "too_few_epochs": (rx.train_longer, RAISE_SLIGHTLY, RAISE_SLOW),
     "capacity_too_low": (
-        rx.raise_rank,
+        rx.widen_layers,
+        rx.together(rx.raise_rank, rx.when(rx.has_tiny_rank, rx.widen_targets)),
         rx.raise_unfreeze_ratio,
         rx.widen_targets,
         rx.lower_weight_decay,
@@ -106,10 +113,10 @@ LADDERS: Final[dict[str, tuple[Remedy, ...]]] = {
     "regularization_too_weak": (rx.raise_dropout, rx.raise_weight_decay, rx.stop_at_best, rx.stop_early),
     "weight_decay_too_high": (rx.lower_weight_decay, rx.drop_weight_decay),
     "batch_too_small": (LARGER_BATCH, HALVE, CHECK_DATA),
-    "batch_too_large": (rx.scale_batch(1 / 2, "So large a batch leaves few updates", "S1-069"), RAISE_SLIGHTLY),
+    "batch_too_large": (rx.more_updates, rx.scale_batch(1 / 2, "So large a batch leaves few updates", "S1-069"), RAISE_SLIGHTLY),
     "gradient_clipping_missing": (CLIP, HALVE, WARM_UP),
     "gradient_clipping_too_tight": (rx.loosen_clipping, RAISE_SLOW),
-    "exploding_gradients": (CLIP, LOWER_BY_SEVERITY, WARM_UP),
+    "exploding_gradients": (rx.together(CLIP, rx.when(rx.is_from_scratch, INITIALIZE)), LOWER_BY_SEVERITY, WARM_UP),
     "vanishing_gradients": (
         rx.together(
             rx.replace_activation,
@@ -122,7 +129,7 @@ LADDERS: Final[dict[str, tuple[Remedy, ...]]] = {
     ),
     "precision_overflow": (rx.use_bf16, CLIP, rx.split_accumulation, HALVE),
     "frozen_parameters": (rx.together(CHECK_TRAINABLE, rx.restart_learning_rate), RAISE_BY_SLOWNESS, rx.widen_targets),
-    "data_corruption": (CHECK_DATA, CLIP, HALVE),
+    "data_corruption": (rx.together(CHECK_DATA, CLIP), HALVE),
     "eval_leak": (
         rx.advise(
             "validation_set",
@@ -142,8 +149,14 @@ LADDERS: Final[dict[str, tuple[Remedy, ...]]] = {
     ),
     "reward_collapse": (
         rx.together(
-            rx.scale_learning_rate(1 / 2, "The policy moves faster than the reward can follow", "S1-177"),
-            rx.advise("kl_coefficient", "Raise the KL coefficient (beta), twofold or from 0 to 0.04, to hold the policy near its start."),
+            rx.scale_learning_rate(
+                lambda case: 1 / rx.DIVERGENCE_FACTOR, "The policy moves faster than the reward can follow", "S1-063 S1-177"
+            ),
+            rx.advise(
+                "kl_coefficient",
+                "Raise the KL coefficient (beta), twofold or from 0 to 0.04, to hold the policy near its start, and make one update on each"
+                " batch of samples rather than many.",
+            ),
         ),
         CLIP,
         rx.advise(
@@ -187,6 +200,8 @@ EXPLAINS: Final[dict[str, frozenset[str]]] = {
     "weight_decay_too_high": frozenset({"lr_too_low", "capacity_too_low"}),
     "precision_overflow": frozenset({"lr_too_high", "exploding_gradients"}),
     "data_corruption": frozenset({"lr_too_high"}),
+    "batch_too_small": frozenset({"lr_too_high"}),
+    "batch_too_large": frozenset({"too_few_epochs", "lr_too_low"}),
     "eval_leak": frozenset({"too_few_epochs", "too_many_epochs", "lr_too_low"}),
 }
 """What looks like a second cause but follows from the first: left out of the first prescription, as the first cure may suffice."""
@@ -264,7 +279,7 @@ def _causes(case: Case) -> list[RankedCause]:
         cause for index, cause in enumerate(diagnosis.causes) if cause.cause in LADDERS and (index == 0 or cause.score >= WORTH_TRYING)
     ]
     if diagnosis.verdict == HEALTHY:
-        return [cause for cause in causes if cause.cause in HYGIENE or cause.score >= JOINT_SCORE]
+        return [cause for cause in causes if cause.cause in HYGIENE]
     names = {cause.cause for cause in causes}
     if {"lr_too_low", "lr_too_high"} <= names and _is_high(case):
         causes = [cause for cause in causes if cause.cause != "lr_too_low"]

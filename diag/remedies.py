@@ -67,6 +67,15 @@ EARLY: Final = 0.05
 FLAT_FALL: Final = 0.05
 """A training loss that fell by less than this fraction is flat, not slow (S3-123)."""
 
+UNMOVED_FACTOR: Final = 10.0
+UNMOVED_FALL: Final = 0.02
+"""A training loss that fell by less than this fraction did not move at all: five-fold will not do."""
+FAR_BELOW: Final = 10.0
+"""Times below the usual rate from which on the usual one is set rather than the run's own scaled."""
+SGD_LEARNING_RATE: Final = 0.01
+"""Where to restart SGD: the default of Keras, a tenth of what large image classifiers use with momentum."""
+LAYER_KEY: Final = re.compile(r"(?:^|[._/])(?:hidden(?:_size|_dim|_units)?|num_hidden|layers|n_layers|num_layers|depth)$", re.IGNORECASE)
+"""Config keys of a net that is spelled out."""
 ROUNDING: Final = 0.05
 """Relative difference that two significant digits can make."""
 
@@ -94,7 +103,7 @@ def severity(case: Case) -> float:
     """What to divide a learning rate by that is too high: oscillation 2, repeated spikes 3, divergence 5, NaN in the first steps 10."""
     stated = case.evidence("severity_factor", "lr_too_high")
     if isinstance(stated, (int, float)) and stated > 1:
-        return float(stated)
+        return max(float(stated), min(excess(case), MOST_FACTOR))
     families = {finding.code[:3] for finding in case.findings if finding.severity != "info"}
     verdict = case.diagnosis.verdict
     if verdict == DIVERGED:
@@ -108,6 +117,16 @@ def severity(case: Case) -> float:
     return DIVERGENCE_FACTOR if "DIV" in families else SPIKES_FACTOR
 
 
+def excess(case: Case) -> float:
+    """How many times the rate exceeds the upper end of what is usual for the run, as LRS001 found; 1 where it does not."""
+    usual, rate = case.evidence("usual_high", "lr_too_high"), case.learning_rate
+    return rate / usual if isinstance(usual, (int, float)) and usual > 0 and rate else 1.0
+
+
+MOST_FACTOR: Final = 100.0
+"""What a learning rate is divided by at most to bring it back to the upper end of what is usual."""
+
+
 def slowness(case: Case) -> float:
     """What to multiply a learning rate by that is too low: flat 5, slow but steady 2.5."""
     stated = case.evidence("severity_factor", "lr_too_low")
@@ -119,7 +138,27 @@ def slowness(case: Case) -> float:
         return FLAT_FACTOR if case.diagnosis.verdict == PLATEAU else SLOW_FACTOR
     quarter = max(len(finite) // 4, 1)
     start, end = float(np.median(finite.value[:quarter])), float(np.median(finite.value[-quarter:]))
-    return FLAT_FACTOR if start - end < FLAT_FALL * abs(start) else SLOW_FACTOR
+    fall = (start - end) / abs(start) if start else 0.0
+    if fall >= FLAT_FALL:
+        return SLOW_FACTOR
+    return UNMOVED_FACTOR if fall < UNMOVED_FALL and usual_learning_rate(case) is None else FLAT_FACTOR
+
+
+def usual_learning_rate(case: Case) -> float | None:
+    """Where a run of this kind usually starts; None where nothing tells what kind it is, as usual rates differ a thousandfold."""
+    limits = case.band("learning_rate")
+    if limits is not None:
+        return limits.start
+    if "sgd" in str(case.value("optimizer") or "").lower():
+        return SGD_LEARNING_RATE
+    if is_language_model(case):
+        return FINE_TUNING_LEARNING_RATE
+    return ADAM_LEARNING_RATE if is_small_net(case) else None
+
+
+def is_small_net(case: Case) -> bool:
+    """Whether the configuration spells out layers, as only that of a net trained from scratch does."""
+    return any(LAYER_KEY.search(key) for key in case.run.config)
 
 
 def scale_learning_rate(factor: float | Callable[[Case], float], why: str, rules: str, *, companion: bool = False) -> Remedy:
@@ -165,13 +204,19 @@ def restart_learning_rate(case: Case) -> Changes:
     if old is None or old >= IDLE_LEARNING_RATE:
         return ()
     limits = case.band("learning_rate")
-    if limits is not None:
-        new, rules = significant(limits.start), limits.rules
-    elif is_language_model(case):
-        new, rules = FINE_TUNING_LEARNING_RATE, ("S1-122",)
-    else:
-        new, rules = ADAM_LEARNING_RATE, ()
+    new = significant(usual_learning_rate(case) or ADAM_LEARNING_RATE)
+    rules = limits.rules if limits is not None else ("S1-122",) if is_language_model(case) else ()
     return (Change("learning_rate", old, new, f"At a learning rate of {show(old)} no weight moves: set it to {show(new)}.", rules),)
+
+
+def start_as_usual(case: Case) -> Changes:
+    """A learning rate ten times or more below where runs of this kind start is set there; a factor would only creep up to it."""
+    old, usual = case.learning_rate, usual_learning_rate(case)
+    if old is None or usual is None or not IDLE_LEARNING_RATE <= old <= usual / FAR_BELOW:
+        return ()
+    limits, new = case.band("learning_rate"), significant(usual)
+    reason = f"The learning rate is {show(significant(usual / old))} times below where runs of this kind start: set it to {show(new)}."
+    return (Change("learning_rate", old, new, reason, cite("S1-059 S1-198") + (limits.rules if limits is not None else ())),)
 
 
 def lengthen_warmup(share: float = 0.1) -> Remedy:
@@ -301,7 +346,8 @@ def train_longer(case: Case) -> Changes:
         why = f"The loss is still falling at the end, with {round(100 * share)}% of its fall in the last third"
     epochs = case.epochs
     if epochs is not None and (case.number("num_epochs") or not case.number("max_steps")):
-        wanted = max(epochs + 1, 2 * epochs if much else 1.5 * epochs)
+        short = case.total_steps < SHORT_STEPS or epochs < SHORT_EPOCHS
+        wanted = max(epochs + 1, (SHORT_TIMES if short else 2) * epochs if much else 1.5 * epochs)
         new = _whole(case.clip("num_epochs", epochs, math.ceil(wanted)))
         if new > epochs:
             return (Change("num_epochs", _whole(epochs), new, f"{why}: train {show(new)} instead of {show(epochs)} epochs.", cited),)
@@ -309,6 +355,10 @@ def train_longer(case: Case) -> Changes:
     steps = int(case.number("max_steps") or case.total_steps)
     new_steps = math.ceil(steps * (2 if much else 1.5))
     return (Change("max_steps", case.value("max_steps"), new_steps, f"{why}: train {new_steps} instead of {steps} steps.", cited),)
+
+
+SHORT_STEPS, SHORT_EPOCHS, SHORT_TIMES = 150, 2.0, 3
+"""A run of fewer optimizer steps or epochs is short by itself (guides: at least 100 steps, 3 epochs), and is made three times as long."""
 
 
 def _gain_left(case: Case) -> float | None:
@@ -329,6 +379,10 @@ def _whole(value: float) -> int | float:
 
 
 # Batch.
+
+
+SMALLEST_BATCH: Final = 16
+"""Samples an optimizer step that a batch is raised to at least: the smallest that most guide rows start from (S1-068, S3-037)."""
 
 
 def scale_batch(times: float, why: str, rules: str) -> Remedy:
@@ -353,7 +407,7 @@ def scale_batch(times: float, why: str, rules: str) -> Remedy:
 
 
 def _batch(case: Case, old: int, times: float) -> int:
-    wanted = old * times
+    wanted = max(old * times, float(SMALLEST_BATCH)) if times > 1 else old * times
     limits = case.band("global_batch_size")
     if limits is not None and times > 1:
         wanted = max(min(wanted, limits.high), min(limits.start, old * times), 2.0 * old)
@@ -362,6 +416,20 @@ def _batch(case: Case, old: int, times: float) -> int:
         affordable = math.floor(old * case.total_steps / MINIMUM_STEPS)
         new = min(new, max(affordable, old))
     return max(new, 1)
+
+
+def more_updates(case: Case) -> Changes:
+    """A batch so much smaller that the run has some 300 updates (an eighth at least), at the same learning rate and cost."""
+    old = case.batch
+    if old is None or old < 2 or case.total_steps >= ENOUGH_STEPS:
+        return ()
+    new = max(round(old * max(case.total_steps / ENOUGH_STEPS, 1 / MOST_SPLIT)), 1)
+    reason = f"{case.total_steps} updates are few: {new} samples a step instead of {old} make {old / new:.3g} times as many."
+    return (Change("global_batch_size", old, new, reason, cite("S1-069")),)
+
+
+ENOUGH_STEPS, MOST_SPLIT = 300, 8
+"""Optimizer steps to aim at (three times the guides' least, 100), and by how much a batch is split for it at most."""
 
 
 def halve_micro_batch(case: Case) -> Changes:
@@ -434,11 +502,15 @@ def lower_rank(case: Case) -> Changes:
 
 
 def _alpha(case: Case, times: float) -> Changes:
-    old = case.number("lora_alpha")
-    if old is None:
-        return ()
+    old, rank = case.number("lora_alpha"), case.number("lora_rank")
+    if old is None or (rank and times > 1 and old / rank > HIGHEST_ALPHA):
+        return ()  # the higher rank brings an alpha that was too high for the old one into its range
     new = _whole(significant(old * times, 4))
     return (Change("lora_alpha", _whole(old), new, f"alpha over rank stays the same: {show(new)}.", cite("S1-155 S3-019"), companion=True),)
+
+
+HIGHEST_ALPHA: Final = 2.0
+"""Largest alpha over rank of the guides (S1-157, S3-020)."""
 
 
 def raise_alpha(case: Case) -> Changes:
@@ -451,6 +523,19 @@ def raise_alpha(case: Case) -> Changes:
     return (Change("lora_alpha", _whole(alpha), new, reason, cite("S1-157 S3-020 S3-075")),)
 
 
+def widen_layers(case: Case) -> Changes:
+    """Hidden layers of 32 units or more where the configuration says that they are a few units wide."""
+    old = case.evidence("hidden_width", "capacity_too_low")
+    if not isinstance(old, (int, float)):
+        return ()
+    reason = (
+        f"Make the hidden layers {USUAL_WIDTH} units wide instead of {show(old)}: all that the model knows of a sample passes through them."
+    )
+    return (Change("hidden_width", _whole(old), USUAL_WIDTH, reason, cite("S1-200"), None, DISPLAY),)
+
+
+USUAL_WIDTH: Final = 32
+"""Units of a hidden layer to start from on small data: the middle of the 16 to 64 of common tutorials."""
 FEED_FORWARD: Final = ("all-linear", "gate", "up_proj", "down_proj", "fc", "mlp", "w1", "proj_in")
 """Parts of names that show that adapters sit on the feed-forward layers too, so that there is little left to widen to."""
 
@@ -767,6 +852,15 @@ def together(*remedies: Remedy) -> Remedy:
     return remedy
 
 
+def first_of(*remedies: Remedy) -> Remedy:
+    """The first of several remedies that does something."""
+
+    def remedy(case: Case) -> Changes:
+        return next((changes for one in remedies if (changes := one(case))), ())
+
+    return remedy
+
+
 def when(condition: Callable[[Case], bool], remedy: Remedy) -> Remedy:
     """A remedy for some runs only."""
 
@@ -814,3 +908,18 @@ def still_falls(case: Case) -> bool:
 def is_slow(case: Case) -> bool:
     """Whether the run was judged not to have learnt enough."""
     return case.diagnosis.verdict in (UNDERFIT, PLATEAU)
+
+
+def is_from_scratch(case: Case) -> bool:
+    """Whether nothing says that the run continues from trained weights."""
+    return case.method in (None, "pretraining") and case.run.dialect not in LANGUAGE_MODEL_DIALECTS[1:]
+
+
+def has_tiny_rank(case: Case) -> bool:
+    """Whether the adapter's rank is below every recommendation (S1-034, S3-067)."""
+    rank = case.number("lora_rank")
+    return rank is not None and rank < SMALLEST_RANK
+
+
+SMALLEST_RANK: Final = 4
+"""Smallest LoRA rank that any guide row recommends (S1-034, S3-067)."""

@@ -22,7 +22,7 @@ SHUFFLED_SHARE = 0.2
 """Share of rows that step backwards above which a file counts as unordered rather than resumed.
 
 A resume steps back once per launch; a log with a fifth of its rows out of order was shuffled (or merged from several
-writers), and no row can be called newer than another.
+writers), and no row can be called newer than another. A single step back is always a resume.
 """
 
 
@@ -102,12 +102,22 @@ class Column:
     wall_time: Sequence[float] | FloatArray | None = None
 
 
-def make_curve(column: Column) -> tuple[Curve, list[tuple[int, int]]]:
+def is_shuffled(column: Column) -> bool:
+    """Whether more than SHUFFLED_SHARE of the rows, and more than one, step backwards."""
+    step = np.asarray(column.step, dtype=np.int64)
+    return int((np.diff(step) < 0).sum()) > max(1.0, SHUFFLED_SHARE * step.size)
+
+
+def make_curve(column: Column, *, shuffled: bool | None = None) -> tuple[Curve, list[tuple[int, int]]]:
     """Sort a column by step and let the newest writer win.
 
     Where the file steps backwards (a resumed run), the rows of the earlier launch at or after the step resumed from
     are dropped; where a step is repeated, the last row is kept. Returns the curve and the ``(from, to)`` steps of
-    every backward jump. A file with more than SHUFFLED_SHARE backward rows is only sorted.
+    every backward jump. The rows of a shuffled file are only sorted.
+
+    Args:
+        column: what was read.
+        shuffled: whether the file it comes from is unordered; None to tell by this column alone.
 
     Raises:
         ValueError: the sequences differ in length.
@@ -127,7 +137,7 @@ def make_curve(column: Column) -> tuple[Curve, list[tuple[int, int]]]:
         return curve, []
     back = np.flatnonzero(delta < 0)
     jumps: list[tuple[int, int]] = []
-    if 0 < back.size <= max(1.0, SHUFFLED_SHARE * step.size):
+    if back.size and not (is_shuffled(column) if shuffled is None else shuffled):
         jumps = [(int(step[i]), int(step[i + 1])) for i in back]
         keep = np.ones(step.size, dtype=bool)
         for i in back:
@@ -232,6 +242,9 @@ def make_curves(
 ) -> tuple[dict[str, Curve], list[Overlap], dict[str, str]]:
     """Curves under their canonical names.
 
+    Whether the rows are in order is told by the column with the most of them, for all columns: a few evaluations in a
+    shuffled file may well step backwards only once, as they do where a run was resumed.
+
     Args:
         columns: native metric name to its Column.
         canonical: ``(native, canonical)`` pairs, as ``diag.adapters.aliases.canonical_names`` gives them.
@@ -242,8 +255,10 @@ def make_curves(
     curves: dict[str, Curve] = {}
     overlaps: list[Overlap] = []
     native_names: dict[str, str] = {}
+    longest = max(columns.values(), key=lambda column: len(column.step), default=None)
+    shuffled = longest is not None and is_shuffled(longest)
     for native, name in canonical:
-        curve, jumps = make_curve(columns[native])
+        curve, jumps = make_curve(columns[native], shuffled=shuffled)
         if not len(curve):
             continue
         curves[name] = curve

@@ -139,6 +139,8 @@ SPIKE_MINIMUM = math.log(1.10)
 """Smallest jump that counts, 10% in relative terms, however quiet the series is."""
 SPIKE_ASYMMETRY = 1.5
 """Upward jumps must exceed the largest downward one by this factor: symmetric heavy tails are noise, not spikes."""
+SPIKE_HALVES = 100
+"""Points from which on the noise is that of the quieter half: spikes at a tenth of the points double a noise measured among them."""
 SPIKE_START_SHARE, SPIKE_START_POINTS = 0.05, 5
 """The first points are not searched: the loss falls too steeply there for a running median to follow."""
 
@@ -153,7 +155,8 @@ def spikes(y: FloatArray) -> npt.NDArray[np.int64]:
     if n < 20:
         return np.empty(0, dtype=np.int64)
     residual = y - running_median(y, SPIKE_WINDOW)
-    sigma = max(noise_scale(y), MAD_TO_SIGMA * float(np.median(np.abs(residual - np.median(residual)))))
+    halves = [noise_scale(half) for half in (y[: n // 2], y[n // 2 :])] if n >= SPIKE_HALVES else []
+    sigma = max(min([noise_scale(y), *halves]), MAD_TO_SIGMA * float(np.median(np.abs(residual - np.median(residual)))))
     start = max(SPIKE_START_POINTS, int(SPIKE_START_SHARE * n))
     residual[:start] = 0.0
     downward = float(np.max(-residual))

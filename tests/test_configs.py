@@ -443,6 +443,15 @@ def test_adapter_config_beside_arguments(tmp_path: Path) -> None:
     assert run.dialect == "hf"
 
 
+@pytest.mark.parametrize(("adapter", "rank"), [({"peft_type": "LORA", "r": 16}, 16), ({"peft_type": "LORA"}, None), ({"r": 16}, None)])
+def test_adapter_config_that_does_not_name_its_base_model(tmp_path: Path, adapter: dict[str, Any], rank: int | None) -> None:
+    (tmp_path / "training_args.json").write_text(json.dumps(HF))
+    (tmp_path / "adapter_config.json").write_text(json.dumps(adapter))
+    run = read_run(tmp_path)
+    assert run.hyperparameter("lora_rank") == rank
+    assert run.hyperparameter("method") == ("lora" if rank else None)
+
+
 def test_defaults_of_the_framework_are_known_but_marked(tmp_path: Path) -> None:
     (tmp_path / "train_config.yaml").write_text("learning_rate: 1.0e-5\nper_device_train_batch_size: 4\nlr_scheduler_type: cosine\n")
     run = read_run(tmp_path)

@@ -74,3 +74,23 @@ def test_every_pair_to_tell_apart_is_made_of_known_causes() -> None:
 def test_the_logistic_function_is_safe(x: float) -> None:
     assert 0.0 <= diagnosis.logistic(x) <= 1.0
     assert diagnosis.logistic(x) + diagnosis.logistic(-x) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("evals", "least", "most"), [(3, 0.6, 0.8), (8, 0.8, 0.92), (14, 0.94, 0.99)])
+def test_health_is_the_surer_the_more_was_evaluated(evals: int, least: float, most: float) -> None:
+    said = diagnosis.diagnose(healthy(n=400, evals=evals).run(), [])
+    assert said.verdict == "HEALTHY"
+    assert least < said.confidence < most
+
+
+def test_a_short_run_is_judged_with_less_confidence() -> None:
+    short, long = (diagnosis.diagnose(healthy(n=60, evals=8, logging_steps=interval).run(), []).confidence for interval in (1, 10))
+    assert short < long
+
+
+def test_evidence_for_a_sickness_speaks_against_health_in_the_confidence_alone() -> None:
+    run = healthy(evals=12).run()
+    weak = diagnosis.diagnose(run, [finding(verdicts={"OVERFIT": 1.0})])
+    strong = diagnosis.diagnose(run, [finding(verdicts={"OVERFIT": 3.0})])
+    assert (weak.verdict, strong.verdict) == ("HEALTHY", "OVERFIT")
+    assert strong.confidence > 0.9

@@ -222,3 +222,12 @@ def test_planned_steps_come_from_the_config_not_from_a_guess() -> None:
     infer(guessed)
     assert configured.planned_steps == 500
     assert (guessed.planned_steps, guessed.hyperparameter("max_steps")) == (None, 3)
+
+
+@pytest.mark.parametrize(("first", "known"), [(1, True), (20, True), (21, False), (100, False)])
+@pytest.mark.parametrize("factor", [1, 10])
+def test_no_warmup_is_known_where_none_could_hide_before_the_first_row(first: int, known: bool, factor: int) -> None:
+    steps = np.linspace(first, 1000, 50).astype(np.int64)
+    schedule = read_schedule(curve(steps * factor, 1e-4 * (1 - steps / 1001)))
+    assert schedule is not None
+    assert schedule.warmup_steps == (0 if known else None)

@@ -73,9 +73,20 @@ def test_a_check_fires_where_the_symptom_is_real(symptom: str) -> None:
     assert codes(run) & CONTAINED_IN[symptom]
 
 
-@pytest.mark.parametrize("symptom", [OVERFITTING, UNDERFITTING, INSTABILITY])
+@pytest.mark.parametrize("symptom", [OVERFITTING, UNDERFITTING])
 def test_it_is_an_alarm_not_a_remark(symptom: str) -> None:
     assert codes(AGREED[symptom].run(), alarms=True) & CONTAINED_IN[symptom]
+
+
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_swings_are_an_alarm_where_the_evaluations_do_not_tell_that_they_cost_nothing(evaluated: bool) -> None:
+    """The rule cannot tell a training loss that varies from a training that suffers: the evaluations can."""
+    improving = AGREED[INSTABILITY]
+    worse = improving.losses(evals=improving.eval * np.where(improving.eval_step > improving.step[-1] / 2, 1.03, 1.0))
+    costly = worse if evaluated else improving.no_eval()
+    assert INSTABILITY in naive(worse.run())
+    assert codes(costly.run(), alarms=True) & CONTAINED_IN[INSTABILITY]
+    assert not codes(improving.run(), alarms=True)
 
 
 def test_late_divergence_is_seen_where_the_naive_variance_sees_it() -> None:

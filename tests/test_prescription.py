@@ -78,9 +78,66 @@ def test_stated_severity_counts() -> None:
 
 def test_flat_is_raised_more_than_slow() -> None:
     flat = healthy().plateau(at=0.0, level=3.0).hyperparameters(learning_rate=1e-4).run()
+    flat_lora = healthy().plateau(at=0.0, level=3.0).hyperparameters(learning_rate=4e-5, **LLM).run()
     slow = healthy().still_falling(0.6).hyperparameters(learning_rate=1e-4).run()
-    assert first(treat(flat, "lr_too_low", verdict="PLATEAU"))["learning_rate"].new == pytest.approx(5e-4)
+    assert first(treat(flat, "lr_too_low", verdict="PLATEAU"))["learning_rate"].new == pytest.approx(1e-3)
+    assert first(treat(flat_lora, "lr_too_low", verdict="PLATEAU"))["learning_rate"].new == pytest.approx(2e-4)
     assert first(treat(slow, "lr_too_low", verdict="UNDERFIT"))["learning_rate"].new == pytest.approx(2.5e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "new"),
+    [
+        ({"method": "lora", "learning_rate": 1e-6}, 1e-4),
+        ({"optimizer": "sgd", "learning_rate": 1e-5}, 0.01),
+        ({"method": "lora", "learning_rate": 1e-4}, 2.5e-4),
+    ],
+)
+def test_a_rate_far_below_the_usual_one_is_set_there_rather_than_scaled(values: dict[str, Any], new: float) -> None:
+    run = healthy().still_falling(0.6).hyperparameters(**values).run()
+    assert first(treat(run, "lr_too_low", verdict="UNDERFIT"))["learning_rate"].new == pytest.approx(new, rel=0.05)
+
+
+def test_a_rate_far_above_the_usual_one_is_brought_back_to_it() -> None:
+    far = Finding("LRS001", "x", "warning", "X.", evidence={"severity_factor": 5.0, "usual_high": 1e-2}, causes={"lr_too_high": 3.0})
+    assert first(treat(known(learning_rate=0.3), "lr_too_high", findings=[far]))["learning_rate"].new == pytest.approx(1e-2)
+    assert first(treat(known(learning_rate=2e-2), "lr_too_high", findings=[far]))["learning_rate"].new == pytest.approx(4e-3)
+
+
+def test_a_healthy_run_is_not_treated_however_sure_a_cause_is() -> None:
+    assert treat(known(learning_rate=1e-4), "lr_too_high", verdict="HEALTHY", score=0.9) == []
+
+
+def test_few_updates_are_multiplied_by_a_smaller_batch() -> None:
+    run = healthy(n=60, logging_steps=1).hyperparameters(global_batch_size=256, learning_rate=1e-3).run()
+    fixes = first(treat(run, "batch_too_large", "too_few_epochs", verdict="UNDERFIT"))
+    assert fixes["global_batch_size"].new == 51  # 60 of 300 updates
+    assert set(fixes) == {"global_batch_size"}
+    long = healthy(n=600).hyperparameters(global_batch_size=256, learning_rate=1e-3).run()
+    assert first(treat(long, "batch_too_large", verdict="UNDERFIT"))["global_batch_size"].new == 128
+
+
+def test_a_narrow_layer_is_given_a_width() -> None:
+    said = Finding("UND007", "narrow-layers", "warning", "X.", evidence={"hidden_width": 3.0}, causes={"capacity_too_low": 3.8})
+    fix = first(treat(known(learning_rate=1e-3), "capacity_too_low", verdict="PLATEAU", findings=[said]))["hidden_width"]
+    assert (fix.old, fix.new, fix.applicability) == (3, 32, "display")
+
+
+def test_a_tiny_rank_is_raised_with_the_layers_it_adapts_and_without_an_alpha_that_was_too_high() -> None:
+    values = {"lora_rank": 1, "lora_alpha": 16.0, "lora_target_modules": ["q_proj"], **LLM}
+    fixes = first(treat(known(**values), "capacity_too_low", verdict="PLATEAU"))
+    assert fixes["lora_rank"].new >= 8
+    assert fixes["lora_target_modules"].new == "all-linear"
+    assert "lora_alpha" not in fixes
+    usual = first(treat(known(**{**values, "lora_rank": 8}), "capacity_too_low", verdict="PLATEAU"))
+    assert usual["lora_alpha"].new == pytest.approx(2.0 * usual["lora_rank"].new)
+    assert "lora_target_modules" not in usual
+
+
+def test_a_policy_that_froze_is_slowed_down_and_held() -> None:
+    fixes = first(treat(known(learning_rate=1e-5), "reward_collapse", verdict="PLATEAU"))
+    assert fixes["learning_rate"].new == pytest.approx(2e-6)
+    assert fixes["kl_coefficient"].applicability == "display"
 
 
 def test_the_peak_of_the_schedule_is_what_is_scaled() -> None:
@@ -189,7 +246,7 @@ def test_batch_and_learning_rate_move_together() -> None:
 def test_tiny_batches_grow_without_the_learning_rate() -> None:
     run = healthy(n=300, logging_steps=10).hyperparameters(micro_batch_size=2, learning_rate=1e-3).run()
     fixes = first(treat(run, "batch_too_small"))
-    assert (fixes["global_batch_size"].old, fixes["global_batch_size"].new) == (2, 8)
+    assert (fixes["global_batch_size"].old, fixes["global_batch_size"].new) == (2, 16)
     assert "learning_rate" not in fixes
 
 

@@ -79,6 +79,31 @@ def test_curves_take_their_canonical_names_and_report_overlaps() -> None:
     assert natives == {"train/loss": "loss", "odd": "odd"}
 
 
+def test_a_shuffled_file_loses_no_evaluation() -> None:
+    step, evaluated = np.random.default_rng(0).permutation(np.arange(1, 61)).tolist(), [10, 40, 20, 30]
+    assert make_curve(Column(evaluated, [1.0] * 4))[1] == [(40, 20)]  # alone, four rows with a step back look like a resume
+    columns = {"loss": Column(step, [1.0] * 60), "eval_loss": Column(evaluated, [1.0] * 4)}
+    curves, overlaps, _ = make_curves(columns, [("loss", "train/loss"), ("eval_loss", "eval/loss")])
+    assert curves["train/loss"].step.tolist() == list(range(1, 61))
+    assert curves["eval/loss"].step.tolist() == [10, 20, 30, 40]
+    assert overlaps == []
+
+
+def test_few_evaluations_of_a_run_resumed_often_are_not_shuffled() -> None:
+    columns = {
+        "loss": Column([*range(1, 21), *range(11, 31), *range(21, 41)], [1.0] * 60),
+        "eval_loss": Column([10, 20, 20, 30, 25, 40, 35], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]),
+    }
+    curves, overlaps, _ = make_curves(columns, [("loss", "train/loss"), ("eval_loss", "eval/loss")])
+    assert points(curves["eval/loss"]) == [(10, 1.0), (20, 3.0), (25, 5.0), (35, 7.0)]
+    assert [(o.metric, o.step_from, o.step_to) for o in overlaps] == [
+        ("train/loss", 20, 11),
+        ("train/loss", 30, 21),
+        ("eval/loss", 30, 25),
+        ("eval/loss", 40, 35),
+    ]
+
+
 def test_the_history_is_long_and_keeps_nan() -> None:
     curves = {
         "train/loss": make_curve(Column([1, 2, 3], [1.0, np.nan, np.inf], epoch=[0.1, 0.2, 0.3]))[0],

@@ -98,6 +98,17 @@ def test_spikes_are_found_where_they_are() -> None:
     assert stats.spikes(y).tolist() == [100, 200]
 
 
+def test_many_spikes_in_one_half_do_not_pass_for_its_noise() -> None:
+    """The noise is that of the quieter half."""
+    random = np.random.default_rng(0)
+    y = 0.05 * random.standard_normal(400)
+    at = 200 + random.choice(200, 40, replace=False)
+    y[at] += 0.45
+    found = stats.spikes(y)
+    assert set(found) <= set(at)
+    assert found.size >= 38
+
+
 @pytest.mark.parametrize("n", [60, 200, 600])
 def test_gaussian_noise_has_no_spikes(n: int) -> None:
     random = np.random.default_rng(n)

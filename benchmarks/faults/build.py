@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from logs import write_run
-from settings import FAULTS, SEEDS, Fault, bases, fit_epochs, fraction, is_held_out, plan
+from settings import CONTROL_SEEDS, FAULTS, SEEDS, Fault, bases, fit_epochs, fraction, is_held_out, plan
 from tasks import LANGUAGE_STEPS, LM, LORA, MAX_STEPS, POLICY, Config, Store, changed, write
 
 HEALTHY_GAIN = 0.02
@@ -204,14 +204,14 @@ def run_id(setting: str, seed: int) -> str:
     return "r" + hashlib.sha256(f"{setting}/{seed}".encode()).hexdigest()[:8]
 
 
-def publish(store: Store, setting: str, config: Config, common: dict[str, Any]) -> list[dict[str, Any]]:
+def publish(store: Store, setting: str, config: Config, common: dict[str, Any], seeds: Sequence[int] = SEEDS) -> list[dict[str, Any]]:
     """Write the runs of a setting, one a seed, and return their labels."""
     labels = []
-    for seed in SEEDS:
+    for seed in seeds:
         name = run_id(setting, seed)
         folder = store.folder / "runs" / name
         form = write_run(folder, config, store.get(config, seed), seed)
-        split = "held-out" if is_held_out(setting) else "train"
+        split = "held-out" if is_held_out(config) else "train"
         labels.append({"run": name, "setting": setting, "split": split, "seed": seed, "format": form, "steps": config.steps} | common)
     return labels
 
@@ -238,7 +238,7 @@ def build_base(folder: str, name: str, config: Config, faults: list[tuple[str, s
         outcome, problem = label_base(store, found)
         common = {"class": "healthy", "causes": [], "also": [], "accepted": ["HEALTHY"], "outcome": outcome, "fault": ""}
         common |= {"config": dataclasses.asdict(found), "family": found.family}
-        labels = [] if problem else publish(store, name, found, common)
+        labels = [] if problem else publish(store, name, found, common, CONTROL_SEEDS)
         return {"setting": name, "labels": labels, "dropped": problem, "base": dataclasses.asdict(found)}
 
     control = settled(name, healthy)
@@ -252,6 +252,8 @@ def build_base(folder: str, name: str, config: Config, faults: list[tuple[str, s
             outcome, problem = label_fault(store, fault, sick, cured)
             also = [cause for cause in outcome.get("also_recover", {}) if cause not in fault.causes]
             accepted = dict.fromkeys([*fault.verdicts, *(verdict for cause in also for verdict in SHOWN_AS.get(cause, ()))])
+            if not all(map(math.isfinite, outcome.get("sick", []))):
+                accepted["DIVERGED"] = None  # whatever was broken, a loss that is not a number has diverged
             common = {"class": fault.kind, "causes": list(fault.causes), "also": also, "accepted": list(accepted)}
             common |= {"outcome": outcome, "fault": fault.name, "family": sick.family}
             common |= {"config": dataclasses.asdict(sick), "cured_config": dataclasses.asdict(cured)}

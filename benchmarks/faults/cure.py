@@ -52,6 +52,16 @@ OTHERS = {"schedule", "precision", "all_targets", "static_loss_scale"}
 CHECKPOINT = {"load_best_model_at_end", "early_stopping_patience", "early_stopping_threshold"}
 BOOKKEEPING = {"save_steps", "min_lr", "logging_steps"}
 """What has no effect on these trainings."""
+FOLLOWED: dict[str, dict[str, Any]] = {
+    "lr_decay_steps": {"decays_by": 1.0, "cycles": 0.0},
+    "requires_grad": {"frozen": False},
+    "data": {"garbage": 0.0},
+    "resume": {"resumes_at": 0.0},
+    "initialization": {"init_gain": 1.0},
+    "activation": {"activation": "relu", "init_gain": 1.0},
+    "kl_coefficient": {"kl": 0.01, "stale": 1},
+}
+"""Advice on code or data, by its parameter, and what somebody who follows it repairs. Where that was not broken nothing changes."""
 IMPROVED = 0.02
 """Least relative fall of the held-out loss that counts as better, and least rise that counts as worse."""
 LARGEST = 10.0
@@ -69,12 +79,14 @@ class Treatment:
     Attributes:
         config: the config with it.
         best: whether the best checkpoint counts instead of the last.
+        followed: the same, with the advice on code and data followed as well.
         turned: fields of the config that changed, old and new.
         ignored: parameters that this benchmark cannot turn.
         advice: how many fixes were only advice.
     """
 
     config: Config
+    followed: Config
     best: bool
     turned: dict[str, tuple[Any, Any]]
     ignored: list[str]
@@ -84,10 +96,14 @@ class Treatment:
 def apply(config: Config, fixes: Sequence[Fix]) -> Treatment:
     """The config with the first prescription."""
     values: dict[str, Any] = {}
+    by_hand: dict[str, Any] = {}
     best, ignored, advice = False, [], 0
     for fix in (fix for fix in fixes if fix.rank == 1):
         if fix.applicability == "display":
             advice += 1
+            by_hand |= FOLLOWED.get(fix.parameter, {})
+            if fix.parameter == "hidden_width":
+                by_hand["width"] = int(fix.new)
         elif fix.parameter in CANONICAL:
             field = CANONICAL[fix.parameter]
             old = getattr(config, field)
@@ -114,7 +130,7 @@ def apply(config: Config, fixes: Sequence[Fix]) -> Treatment:
             ignored.append(fix.parameter)
     new = fitted(changed(config, **values))
     turned = {field: (getattr(config, field), getattr(new, field)) for field in values if getattr(config, field) != getattr(new, field)}
-    return Treatment(new, best, turned, ignored, advice)
+    return Treatment(new, changed(new, **by_hand), best, turned, ignored, advice)
 
 
 def fitted(config: Config) -> Config:
@@ -138,6 +154,7 @@ def treat(folder: str, label: Label) -> dict[str, Any]:
     treatment = apply(config, report.fixes)
     sick, cured = store.held_out(config, seed), store.held_out(Config(**label["cured_config"]), seed)
     treated = store.held_out(treatment.config, seed, best=treatment.best)
+    followed = store.held_out(treatment.followed, seed, best=treatment.best)
     return {
         "run": label["run"],
         "setting": label["setting"],
@@ -155,6 +172,7 @@ def treat(folder: str, label: Label) -> dict[str, Any]:
         "cured": cured,
         "treated": treated,
         "recovered": round(recovered(sick, treated, cured), 4),
+        "followed": round(recovered(sick, followed, cured), 4),
         "gain": round(max(gain(sick, treated), -1.0), 4) if math.isfinite(sick) or math.isfinite(treated) else 0.0,
     }
 
@@ -210,17 +228,19 @@ def table(results: Sequence[dict[str, Any]]) -> Iterable[str]:
         better, worse = sum(r["gain"] > IMPROVED for r in some), sum(r["gain"] < -IMPROVED for r in some)
         yield f"{title}"
         yield f"  first prescription cures  {share(sum(map(is_cured, some)), len(some))}; better {better}, worse {worse}"
+        yield f"  with its advice followed  {share(sum(r['followed'] >= RECOVERS for r in some), len(some))}"
         yield f"  random override cures     {share(sum(r['random'] >= RECOVERS for r in some), len(some))}"
     faults: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
     for result in results:
         faults[result["fault"]].append(result)
     yield ""
-    yield f"{'fault':18} {'cured':>7} {'random':>7}  prescriptions that did not cure"
+    yield f"{'fault':18} {'cured':>7} {'advice':>7} {'random':>7}  prescriptions that did not cure"
     for fault in sorted(faults):
         some = faults[fault]
         failed = collections.Counter(describe(result) for result in some if not is_cured(result))
         text = "; ".join(f"{count} {words}" for words, count in failed.most_common(4))
-        yield f"{fault:18} {sum(map(is_cured, some)):3}/{len(some):3} {sum(r['random'] >= RECOVERS for r in some):7}  {text}"
+        counts = (sum(map(is_cured, some)), sum(r["followed"] >= RECOVERS for r in some), sum(r["random"] >= RECOVERS for r in some))
+        yield f"{fault:18} {counts[0]:3}/{len(some):3} {counts[1]:7} {counts[2]:7}  {text}"
 
 
 def describe(result: dict[str, Any]) -> str:
@@ -248,8 +268,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="what build.py wrote")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
+    parser.add_argument("--split", choices=["train", "held-out", "all"], default="all", help="which settings (default all)")
     arguments = parser.parse_args()
-    labels = read(arguments.folder)
+    labels = [label for label in read(arguments.folder) if arguments.split in ("all", label["split"])]
     sick, folder = [label for label in labels if label["class"] in SICK], str(arguments.folder)
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
         results = list(pool.map(treat, [folder] * len(sick), sick))
@@ -257,7 +278,7 @@ def main() -> None:
         controls = pool.map(control, [folder] * len(sick), sick, results, [turns] * len(sick))
         results = [result | {"random": closed} for result, closed in zip(results, controls, strict=True)]
     write(arguments.folder / "cure.jsonl", "".join(json.dumps(result) + "\n" for result in results))
-    for split in ("train", "held-out"):
+    for split in sorted({label["split"] for label in labels}, reverse=True):
         print(f"== {split}", *table([result for result in results if result["split"] == split]), "", sep="\n")
     print(*healthy_treated(arguments.folder, labels), sep="\n")
 

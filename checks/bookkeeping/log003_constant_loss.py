@@ -18,6 +18,8 @@ ROUNDED_EVALS = 8
 """The same for evaluations printed with four digits or fewer, which agree by rounding once a run has converged."""
 FLAT = 1e-4
 """Relative spread of evaluation losses on the same data that shows unchanged weights; rounding to four digits."""
+MOSTLY_IDLE = 0.3
+"""Share of the run at a learning rate of zero from which on that, and nothing about the weights, makes the loss constant."""
 SMALL = 1e-3
 """Losses below this are constant because they were rounded, not because nothing was learned."""
 
@@ -39,7 +41,8 @@ class ConstantLoss(Check):
     away from its noise says that the evaluation is what is wrong.
 
     ## What to do
-    Check which parameters require gradients and that the optimizer holds them; check the learning rate.
+    Check which parameters require gradients and that the optimizer holds them; check the learning rate. A rate that was zero
+    for a third of the run is the reason by itself: repair the schedule.
 
     ## References
     Dead run: at most two distinct values over 20 points.
@@ -73,6 +76,8 @@ class ConstantLoss(Check):
         causes = {"frozen_parameters": weight, "lr_too_low": 1.0}
         if rate is not None and rate <= 0:
             causes["lr_too_low"] = 2.0
+        if examination.idle_share > MOSTLY_IDLE:
+            causes = {"schedule_bug": weight}
         return self.finding(
             f"{name} is {value:.5g} at all {len(curve)} points: the weights do not change.",
             metric=name,

@@ -23,6 +23,8 @@ RISE_ERROR, RISE_WARNING = math.log(1.5), math.log(1.2)
 NOISE_FACTOR = 2.5
 """The rise must exceed this many standard errors of a block median, and two thirds of the last points must lie above two
 thirds of the best block: the best of many noisy blocks is low by selection."""
+SELECTION = 0.75
+"""Expected minimum of up to 12 standard normal values over sqrt(2 ln n), within 5%: the best block is low by luck by as much."""
 TOO_NOISY = 1.0
 """Noise (log units) at which single losses differ by factors of three and the log of a loss is no longer near normal."""
 LOST_SHARE = 0.7
@@ -31,8 +33,17 @@ LOST_SHARE = 0.7
 
 LEAST_LOST = 0.1
 """Share of the progress that must be lost for a rise to matter: near zero a loss multiplies without meaning."""
+MINIMUM_EVALS, EVAL_STAYS = 4, 0.05
+"""Evaluations that may speak against a moderate rise, and how far above their best they may end, log units."""
+STEADY_SHARE, AT_PEAK = 0.25, 0.9
+"""Share of the run for which the loss must have fallen, and share of its points at this share of the later rate, to acquit the rate."""
+JUMP_SHARE, JUMP_SIGMAS = 0.5, 6.0
+"""A jump makes up half of the rise, or exceeds six noise scales, within one logged point."""
 AT_ONCE = math.log(3.0)
 """Rise above the first loss that no noise and no warmup explains."""
+START_ERRORS = 4.0
+"""Standard errors by which the end must lie above the first points: there are few of them, their noise is that of the first steps, and a
+single one is low by luck in one run of a hundred at half as many."""
 LATE_POINTS, LATE_SHARE, LATE_MINIMUM = 5, 0.02, 30
 """Rows at the very end in which a blow-up that had no time to settle is looked for, and how long a log must be."""
 LATE_SIGMAS = 6.0
@@ -54,7 +65,7 @@ class LossBlowUp(Check):
     ## When it stays silent
     A spike that recovers is SPK001. Noise is measured first: with noisy batches the end may lie above the minimum of
     the raw values without any loss of progress. A loss near zero may multiply without meaning anything: at least a
-    tenth of the progress since the start must be lost.
+    tenth of the progress since the start must be lost. A rise below a half is none while the evaluation loss stays at its best.
 
     ## What to do
     Divide the learning rate by 5, lengthen the warmup to 10% of the steps, clip gradients at 1.0, restart from the
@@ -76,7 +87,10 @@ class LossBlowUp(Check):
         found = lost_at_once(train)
         if found is None and train.sigma > TOO_NOISY:
             raise Skip("the training loss is too noisy to tell a rise; see NSE001")
-        found = found or settled_rise(train) or late_rise(train)
+        found = found or settled_rise(train)
+        if found is not None and found.rise < RISE_ERROR and evaluations_stay(examination):
+            found = None
+        found = found or late_rise(train) or above_start(train)
         if found is None:
             return
         severe = found.rise >= RISE_ERROR or found.lost >= LOST_SHARE
@@ -92,9 +106,34 @@ class LossBlowUp(Check):
                 "progress_lost": round(min(found.lost, 99.0), 3),
                 "severity_factor": 5.0,
             },
-            causes={"lr_too_high": 2.5, "exploding_gradients": 0.8, "gradient_clipping_missing": 0.3, "data_corruption": 0.2},
+            causes=suspects(examination, train, found),
             verdicts={DIVERGED: 6.5} if severe else {UNSTABLE: 3.0, DIVERGED: 1.5},
         )
+
+
+def evaluations_stay(examination: Examination) -> bool:
+    """Whether the evaluation loss ends at its best, so that a moderate rise of the training loss is its noise or its data."""
+    series = next((one for one in examination.evals if len(one) >= MINIMUM_EVALS), None)
+    return series is not None and float(np.median(series.y[-2:]) - series.y.min()) < EVAL_STAYS
+
+
+def suspects(examination: Examination, train: Series, found: Rise) -> dict[str, float]:
+    """Weights of evidence for what raised the loss.
+
+    A rate that is too high shows soon after it is reached; where the loss fell steadily at the same or a higher rate for a good
+    part of the run and then jumped from one point to the next, what changed is the data, and clipping would have limited its effect.
+    """
+    causes = {"lr_too_high": 2.5, "exploding_gradients": 0.8, "gradient_clipping_missing": 0.3, "data_corruption": 0.2}
+    rate = examination.schedule(train.step)
+    tried = float(np.mean(rate[: found.since + 1] >= AT_PEAK * rate[found.since]))
+    steep = np.diff(train.y[max(0, found.since - 1) :])
+    jumps = steep.size > 0 and float(steep.max()) > max(JUMP_SHARE * found.rise, JUMP_SIGMAS * train.sigma)
+    falling = train.y[: found.since + 1].size >= BLOCK_POINTS and train.progress[found.since] >= STEADY_SHARE
+    if jumps and falling and tried >= STEADY_SHARE and not examination.has_nonfinite_loss:
+        causes.update(lr_too_high=1.2, data_corruption=1.6)
+        if examination.is_unclipped:
+            causes["gradient_clipping_missing"] = 1.8
+    return causes
 
 
 class Rise(NamedTuple):
@@ -114,9 +153,21 @@ def lost_at_once(train: Series) -> Rise | None:
     """The end of the run far above its very first loss: it blew up in the first steps, and there is no best to compare with."""
     start, tail = float(train.y[0]), last_sixth(train)
     rise = float(np.median(tail)) - start
-    if rise < AT_ONCE or float(np.quantile(tail, 0.1)) < start + RISE_ERROR or rise < NOISE_FACTOR * min(train.sigma, TOO_NOISY):
+    if rise < AT_ONCE or float(np.quantile(tail, 0.1)) < start + RISE_ERROR or rise < START_ERRORS * min(train.sigma, TOO_NOISY):
         return None
     return Rise(rise, 1.0, 0)
+
+
+def above_start(train: Series) -> Rise | None:
+    """The end of the run above its first points, beyond the noise of so few: what the initial weights could do was lost."""
+    tail = last_sixth(train)
+    level = float(tail.mean())
+    for count in sorted({1, 3, max(3, len(train) // 24)}):
+        start = float(train.y[:count].mean())
+        error = train.sigma * math.sqrt(1 / count + 1 / tail.size)
+        if level - start > max(RISE_WARNING, START_ERRORS * error):
+            return Rise(level - start, 1.0, count - 1)
+    return None
 
 
 def settled_rise(train: Series) -> Rise | None:
@@ -127,7 +178,8 @@ def settled_rise(train: Series) -> Rise | None:
     tail = last_sixth(train)
     rise = float(np.median(tail)) - float(level[best])
     error = train.sigma * math.sqrt(math.pi / 2 * (1 / blocks[best].size + 1 / tail.size))
-    if rise < max(RISE_WARNING, NOISE_FACTOR * error) or best >= level.size - 2:
+    lucky = train.sigma * math.sqrt(math.pi / 2 / blocks[best].size) * SELECTION * math.sqrt(2 * math.log(level.size))
+    if rise < max(RISE_WARNING, NOISE_FACTOR * error + lucky) or best >= level.size - 2:
         return None
     if float(np.quantile(tail, 1 / 3)) < float(np.quantile(blocks[best], 2 / 3)) or only_the_end(train):
         return None
@@ -135,7 +187,8 @@ def settled_rise(train: Series) -> Rise | None:
     progress = start - float(level[best])
     if rise < LEAST_LOST * progress:
         return None
-    return Rise(rise, rise / progress if progress > 0.05 else 1.0, sum(block.size for block in blocks[: best + 1]) - 1)
+    made = progress > max(0.05, NOISE_FACTOR * error)
+    return Rise(rise, rise / progress if made else 0.0 if rise < RISE_ERROR else 1.0, sum(block.size for block in blocks[: best + 1]) - 1)
 
 
 def late_rise(train: Series) -> Rise | None:

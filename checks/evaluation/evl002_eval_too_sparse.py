@@ -15,7 +15,7 @@ FEW = 8
 LONG = 1000
 """Optimizer steps from which a run counts as long: then an evaluation costs little beside them."""
 SHORTEST = 20
-"""Optimizer steps below which nothing more can be asked."""
+"""Logged training losses below which a run is too short to ask for more evaluations (none logged: nothing is known of it)."""
 
 
 class EvalTooSparse(Check):
@@ -29,7 +29,8 @@ class EvalTooSparse(Check):
     of the run may already be lost before early stopping acts; with 3 evaluations there is nothing to stop on.
 
     ## When it stays silent
-    In runs under 20 steps, and when nothing was evaluated at all (EVL001 speaks of that).
+    In runs that logged fewer than 20 training losses, and when nothing was evaluated at all (EVL001 speaks of that).
+    With 4 evaluations or more it is a remark about the log that no cause is drawn from.
 
     ## What to do
     Evaluate about 12 times a run: every total steps / 12 steps.
@@ -50,7 +51,8 @@ class EvalTooSparse(Check):
         name, curve = max(run.eval_losses(), key=lambda item: len(item[1]))
         steps = max(run.steps, examination.total_steps if run.finished else 0)
         count = len(curve)
-        if steps < SHORTEST or count >= (FEW if steps >= LONG else FEWEST):
+        rows = len(run.curves.get("train/loss", ()))
+        if 0 < rows < SHORTEST or count >= (FEW if steps >= LONG else FEWEST):
             return
         wanted = max(examination.total_steps // 12, 1)
         number = f"{count} evaluation{'s' if count > 1 else ''}"
@@ -60,5 +62,5 @@ class EvalTooSparse(Check):
             step_start=int(curve.step[0]),
             step_end=int(curve.step[-1]),
             evidence={"evaluations": count, "steps": steps, "suggested_eval_steps": wanted},
-            causes={"eval_too_sparse": 0.5 if count < FEWEST else 0.2},
+            causes={"eval_too_sparse": 0.5} if count < FEWEST else {},
         )

@@ -12,13 +12,17 @@ from diag.check import Check, Finding, Skip
 from diag.examination import Examination, Series
 from diag.vocabulary import INFO, WARNING
 
-REPEATS = 6.0
+REPEATS = 8.0
 """Epochs after which a model has seen each sample so often that its training loss is lower than on samples it never saw.
 
-From 3 epochs on overfitting is likely (S3-047), beyond 3 nearly certain on small sets (S1-077); this is twice that.
+From 3 epochs on overfitting is likely (S3-047), beyond 3 nearly certain on small sets (S1-077); this is more than twice that.
 """
 SMALL = 5000
 """Training samples up to which the guides call a data set small (S1-077): repeated that often it is memorized."""
+MANY_REPEATS = 12.0
+"""The same with dropout, which raises the training loss only, and for runs of fewer than 100 steps."""
+FEW_STEPS, MINIMUM_STEPS = 100, 60
+"""Optimizer steps below which a model had little opportunity to memorize anything (guides: at least 100), and none at all."""
 LEARNT = 0.2
 """Fall of the training loss, relative, below which there was nothing to memorize."""
 PASSES = 100.0
@@ -26,13 +30,15 @@ PASSES = 100.0
 generated, augmented or enumerated samples."""
 NO_GAP = 0.05
 """Upper confidence limit of the relative gap below which there is none."""
+ROSE = 0.1
+"""Rise of the training loss from its best level, log units, that has a reason of its own, such as corrupt batches."""
 BELOW = -0.05
 """Relative gap below which the evaluation loss lies clearly under the training loss."""
 SKIPPED_SHARE = 1 / 3
 """Share of the run at its beginning that is not compared: the loss falls too fast there."""
 Z = 1.645
 """Standard normal quantile of a one-sided 95% limit."""
-MINIMUM_EVALUATIONS = 6
+MINIMUM_EVALUATIONS = 5
 MINIMUM_TRAIN = 4
 """Fewest evaluations, and fewest training points to compare with them."""
 FITTED = 0.15
@@ -59,7 +65,7 @@ class EvalBelowTrain(Check):
 
     ## What it does
     Compares the evaluation loss, interpolated, with each training loss at the middle of the window that the training
-    loss was averaged over, leaving out the first third of the run. Where a small training set was repeated 6 times or
+    loss was averaged over, leaving out the first third of the run. Where a small training set was repeated 8 times or
     more without dropout, a model fits its training samples better than others; if the evaluation loss is no higher
     beyond the noise, the evaluation samples were probably trained on. Elsewhere an evaluation loss clearly below the
     training loss is remarked on.
@@ -68,9 +74,10 @@ class EvalBelowTrain(Check):
     An evaluation on training samples measures memory. Checkpoints chosen by it overfit, and the true loss is unknown.
 
     ## When it stays silent
-    With dropout, which raises the training loss only; when the training loss hardly fell; below 6 evaluations. Label
-    smoothing, augmentation and an easier evaluation set also put the evaluation loss below the training loss: without
-    the many repetitions it is a remark, not a warning.
+    With dropout, which raises the training loss only, and in runs of fewer than 100 steps below 12 epochs; below 60 steps and
+    below 5 evaluations; when the training loss hardly fell, or rose again. Label smoothing, augmentation and an easier
+    evaluation set also put the evaluation loss below the training loss: without the many repetitions it is a remark,
+    not a warning.
 
     ## What to do
     Look for evaluation samples in the training data (duplicates, the same split, a split by row where samples belong
@@ -95,15 +102,19 @@ class EvalBelowTrain(Check):
         gap = compare(train, series)
         if gap is None:
             raise Skip(f"fewer than {MINIMUM_TRAIN} training losses lie between the evaluations")
+        if train.above_lowest > ROSE:
+            raise Skip("the training loss rose again; what raised it need not be in the evaluation samples")
         fall = 1 - math.exp(train.level(0.85, 1.0) - train.level(0.0, 0.1))
         upper = gap.mean + Z * gap.error
-        if fall < LEARNT or upper > NO_GAP or regularized(examination):
+        if fall < LEARNT or upper > NO_GAP:
             return
         repeats, samples = repetitions(examination), examination.number("dataset_size")
-        memorizes = repeats is not None and samples is not None and repeats >= REPEATS and samples <= SMALL
+        slow = regularized(examination) or examination.updates < FEW_STEPS
+        enough = examination.updates >= MINIMUM_STEPS and repeats is not None and repeats >= (MANY_REPEATS if slow else REPEATS)
+        memorizes = enough and samples is not None and (samples <= SMALL or not examination.is_configured("dataset_size"))
         memorizes = memorizes and train.level(0.1, 0.25) - train.level(0.85, 1.0) > FITTED
-        memorizes = memorizes and (is_configured(examination, "dataset_size") or (repeats or 0.0) <= PASSES)
-        if not memorizes and not (gap.mean < BELOW and upper < 0):
+        memorizes = memorizes and (examination.is_configured("dataset_size") or (repeats or 0.0) <= PASSES)
+        if not memorizes and (regularized(examination) or not (gap.mean < BELOW and upper < 0)):
             return
         relation = "no higher than" if gap.mean > -NO_GAP / 2 else f"{100 * -math.expm1(gap.mean):.2g}% below"
         message = f"{series.name} stays {relation} the training loss"
@@ -151,12 +162,6 @@ def compare(train: Series, series: Series) -> Gap | None:
 def regularized(examination: Examination) -> bool:
     """Whether dropout raises the training loss above the evaluation loss by itself."""
     return any((examination.number(name) or 0.0) > 0 for name in ("dropout", "lora_dropout"))
-
-
-def is_configured(examination: Examination, name: str) -> bool:
-    """Whether a hyperparameter was read or given, not inferred from the log."""
-    entry = examination.run.hyperparameters.get(name)
-    return entry is not None and entry.kind != "inferred"
 
 
 def repetitions(examination: Examination) -> float | None:

@@ -18,8 +18,10 @@ GROWTH = math.log(5.0)
 """Log of the late over the early norm of a trend that counts as growth."""
 JUMP = math.log(10.0)
 """Log of a norm over its local median that counts as a jump."""
-BURST = math.log(5.0)
+BURST = math.log(5.5)
 """Log of the first norm over the median of the run that, without clipping, throws the initial weights away."""
+LEARNT = 0.5
+"""Fall of the log training loss that shows that the large first steps did not throw the weights out."""
 HUGE = math.log(100.0)
 """Log of a growth that is an error rather than a warning."""
 WARMUP_SHARE = 0.03
@@ -31,7 +33,7 @@ class ExplodingGradients(Check):
 
     ## What it does
     Relative to the run's own level: a significant upward trend by a factor of 5 while the loss does not fall, jumps
-    to ten times the local median within two points of a jump of the loss, or a first norm of five times the median
+    to ten times the local median within two points of a jump of the loss, or a first norm of more than five times the median
     of the run when clipping is switched off.
 
     ## Why is this bad?
@@ -81,7 +83,7 @@ class ExplodingGradients(Check):
             step_start=int(curve.step[0]),
             step_end=int(curve.step[-1]),
             evidence={"growth": round(math.exp(min(growth, 50.0)), 3)},
-            causes={"exploding_gradients": 2.0, "lr_too_high": 1.2, "gradient_clipping_missing": 1.5 if unclipped(examination) else 0.0},
+            causes={"exploding_gradients": 2.0, "lr_too_high": 1.2, "gradient_clipping_missing": 1.5 if examination.is_unclipped else 0.0},
             verdicts={UNSTABLE: 2.5},
         )
 
@@ -89,7 +91,7 @@ class ExplodingGradients(Check):
         """A first norm far above the rest without clipping."""
         first = max(2, y.size // 50)
         burst = float(y[:first].max() - np.median(y))
-        if burst <= BURST or not unclipped(examination):
+        if burst <= BURST or not examination.is_unclipped:
             return None
         return self.finding(
             f"The first gradient norm is {math.exp(burst):.2g} times the median of the run, and gradients are not clipped.",
@@ -97,7 +99,9 @@ class ExplodingGradients(Check):
             step_start=int(curve.step[0]),
             step_end=int(curve.step[first - 1]),
             evidence={"burst": round(math.exp(min(burst, 50.0)), 3)},
-            causes={"exploding_gradients": 3.0, "gradient_clipping_missing": 2.8, "warmup_too_short": 0.5},
+            causes={"exploding_gradients": 3.4, "gradient_clipping_missing": 2.6, "warmup_too_short": 0.5}
+            if learns(examination)
+            else {"lr_too_high": 3.2, "gradient_clipping_missing": 3.0, "exploding_gradients": 1.5, "warmup_too_short": 0.5},
             verdicts={UNSTABLE: 3.5},
         )
 
@@ -121,10 +125,10 @@ class ExplodingGradients(Check):
         )
 
 
-def unclipped(examination: Examination) -> bool:
-    """Whether the configuration is known to switch clipping off."""
-    clip = examination.run.hyperparameters.get("max_grad_norm")
-    return clip is not None and not clip.value
+def learns(examination: Examination) -> bool:
+    """Whether the loss falls well in spite of the burst, so that the initial weights, not the steps, were too large."""
+    train = examination.train
+    return train is None or (not examination.has_nonfinite_loss and train.level(0.0, 0.05) - train.level(0.8, 1.0) > LEARNT)
 
 
 def with_loss(examination: Examination, steps: IntArray) -> int:

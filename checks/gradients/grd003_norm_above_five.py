@@ -8,10 +8,16 @@ import numpy as np
 
 from diag.check import Check, Finding
 from diag.examination import Examination
-from diag.vocabulary import INFO
+from diag.run import Curve
+from diag.vocabulary import INFO, PLATEAU, UNSTABLE, WARNING
 
 LIMIT = 5.0
 """Gradient norm that the lesson asks to stay below (S3-173)."""
+LARGE = 2.0
+"""Times the limit that nine norms of ten must exceed to be large throughout."""
+LITTLE = 0.15
+"""Fall of the log training loss over the run up to which little was learned."""
+MINIMUM_POINTS = 20
 SHARE = 0.1
 """Share of the logged norms above the limit that is worth telling; a third of real runs passes it."""
 
@@ -27,7 +33,8 @@ class NormAboveFive(Check):
     context for the other checks.
 
     ## When it stays silent
-    When fewer than 10% of the norms exceed 5.0.
+    When fewer than 10% of the norms exceed 5.0. It is a remark unless nine norms of ten are twice that, gradients are not
+    clipped, and a net trained from scratch learned little.
 
     ## What to do
     Nothing, as long as the loss behaves. Otherwise clip at 1.0 and see GRD001.
@@ -49,10 +56,24 @@ class NormAboveFive(Check):
         share = float(np.mean(above))
         if share < SHARE:
             return
+        large = stays_large(examination, curve)
         yield self.finding(
-            f"The gradient norm exceeds {LIMIT:g} at {100 * share:.3g}% of the logged steps (median {float(np.median(curve.value)):.3g}).",
+            f"The gradient norm exceeds {LIMIT:g} at {100 * share:.3g}% of the logged steps (median {float(np.median(curve.value)):.3g})"
+            + (", gradients are not clipped, and little was learned." if large else "."),
+            severity=WARNING if large else INFO,
             metric="grad_norm",
             step_start=int(curve.step[np.argmax(above)]),
             step_end=int(curve.step[np.flatnonzero(above)[-1]]),
             evidence={"share": round(share, 4), "median": round(float(np.median(curve.value)), 6)},
+            causes={"exploding_gradients": 4.0, "gradient_clipping_missing": 1.5, "lr_too_high": 1.0} if large else {},
+            verdicts={UNSTABLE: 3.0, PLATEAU: 2.5} if large else {},
         )
+
+
+def stays_large(examination: Examination, curve: Curve) -> bool:
+    """Whether norms stay at twice the limit for nearly the whole run, unclipped, in a net trained from scratch that learns little."""
+    train = examination.train
+    if train is None or len(train) < MINIMUM_POINTS or not examination.is_unclipped or examination.is_fine_tuning:
+        return False
+    fall = float(train.y[: max(2, len(train) // 24)].mean()) - train.level(0.8, 1.0)
+    return float(np.quantile(curve.value, 0.1)) > LARGE * LIMIT and fall < LITTLE

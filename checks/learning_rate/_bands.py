@@ -21,12 +21,9 @@ class Band(NamedTuple):
 
 FULL_FINE_TUNE = Band(1e-6, 3e-5, 1.2, 0.8, "largest clip of full fine-tuning (S1-009, S3-031)")
 ADAPTER = Band(1e-4, 3e-4, 0.5, 1.5, "consensus for LoRA (S3-023, S3-028)")
-TRAINER_UNKNOWN = Band(1e-7, 3e-5, 0.5, 0.0, "full fine-tuning, the usual job of the Hugging Face Trainer (S1-009)")
 LARGE_PRETRAINING = Band(1e-5, 1e-3, 1.2, 0.8, "pretraining (S0-006)")
 ADAM_FROM_SCRATCH = Band(1e-5, 1e-2, 1.2, 0.8, "ten times the PyTorch default of Adam, 1e-3 (S3-184)")
 SGD_FROM_SCRATCH = Band(1e-3, 0.5, 1.0, 0.8, "five times the usual 0.1 of SGD with momentum (S3-003)", weight_within=0.0)
-FINE_TUNING_RATES = 1e-3
-"""Peak rates of the Hugging Face Trainer below this are taken for fine-tuning, with little weight; above, for training from scratch."""
 LARGE_MODEL = 5e7
 """Parameters from which on the pretraining guidance applies; small nets tolerate more."""
 
@@ -40,9 +37,6 @@ def usual_band(examination: Examination) -> Band:
         return FULL_FINE_TUNE
     if method == "pretraining" and (examination.number("model_parameters") or 0) >= LARGE_MODEL:
         return LARGE_PRETRAINING
-    rate = examination.learning_rate
-    if method is None and examination.run.dialect == "hf" and rate is not None and rate < FINE_TUNING_RATES:
-        return TRAINER_UNKNOWN
     return SGD_FROM_SCRATCH if examination.optimizer == "sgd" else ADAM_FROM_SCRATCH
 
 

@@ -5,23 +5,43 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
+from diag import stats
 from diag.check import Check, Finding, Skip
 from diag.checks.learning_rate._bands import excess, usual_band
 from diag.checks.spikes.spk004_eval_swings import MINIMUM_EVALS, NOTABLE, STILL_HOT, swing
 from diag.checks.underfitting.und006_early_plateau import late_fall
-from diag.examination import Examination
+from diag.examination import Examination, Series
 from diag.vocabulary import INFO, PLATEAU, UNSTABLE, WARNING
 
 THRESHOLD = 2.0
 """Nats of evidence from which on it is a warning: two independent signs, or a rate five times above its band."""
 MOST_FROM_BAND = 3.0
-SWING_WEIGHT = 0.32
-"""Nats for each percent of noise of the evaluation loss at an undecayed rate, from 2.5% (weight 0.8) on."""
-MOST_FROM_SWINGS = 1.6
+SWING_WEIGHT = 0.4
+"""Nats for each percent of noise of the evaluation loss at an undecayed rate, from 2.5% (weight 1) on: 5% are a warning by themselves.
+Healthy controls of the fault benchmark swing by up to 3.5%, those with a rate ten times too high or a batch of 2 by 4.5% and more."""
+MOST_FROM_SWINGS = 2.4
+MOST_FROM_SMALL = 1.6
+LARGE_SHARE, FEW_SHARE = 0.05, 0.15
+"""Share of the whole fall of the log loss that swings must make up to weigh more (a regression whose loss fell fiftyfold swings by
+tenths), and the same where there are few evaluations to know the noise by, or no training loss to know the fall by."""
+MANY_EVALS = 10
+"""Evaluations from which on the noise of their second half is known well."""
+SMALL_BATCH = 4
+"""Samples an optimizer step up to which swings are blamed on the noise of so few (S1-068, S3-037)."""
+FEW_SAMPLES = 1.0
+"""Weight of so small a batch where the evaluations swing."""
 WILD, WILD_SWINGS = 0.12, 2.0
-"""Noise of the evaluation loss, log units, that is a full warning by itself at an undecayed rate, and its weight."""
+"""Noise of the evaluation loss, log units, from which on part of it is that of a small evaluation set (a healthy run of 20% is known),
+and its weight: with any other sign, or a rate at the upper end of its band, a warning."""
 WITHIN_WEIGHT = 0.2
 """Nats against it for each e-fold that the rate lies below the upper end of its band, up to the band's own limit."""
+ANNEALED = 2.4
+"""Weight of an evaluation loss that rises at the peak rate and falls again with it: lowering the rate has been seen to help."""
+HOT, HOT_EVALS, ROSE, ROSE_SHARE, CAME_BACK, CALMED = 0.4, 5, 0.03, 0.25, 0.5, 0.7
+"""What that is: relative rate and number of evaluations of the hot part; the rise there in log units and as a share of the whole fall
+(healthy controls: up to 0.14); the share of it that is gone at the end; and the most that is left of the noise."""
 NO_CLIPPING = 0.8
 STUCK = 0.8
 RISING = 1.0
@@ -34,14 +54,17 @@ class LearningRateTooHigh(Check):
 
     ## What it does
     Adds up the evidence: how far the peak rate lies above what is usual for the optimizer and the kind of training;
-    swings of the evaluation loss at an undecayed rate; missing gradient clipping along with them; a loss that falls
-    fast and then sticks; a training loss that rises again. No single mild sign is enough.
+    swings of the evaluation loss at an undecayed rate, against what the loss fell in all; missing gradient clipping
+    or a step of four samples or fewer along with them; an evaluation loss that rises at the peak rate and comes back
+    only as the rate decays; a loss that falls fast and then sticks; a training loss that rises again. No single mild
+    sign is enough.
 
     ## Why is this bad?
     Steps longer than the loss is smooth keep the run from the minimum it could reach, or throw it out.
 
     ## When it stays silent
-    When there is one sign only. Adapters tolerate rates far above the guides when nothing else is wrong.
+    When there is one mild sign only. Swings above 12% may come from a small evaluation set as well and need a second
+    sign. Adapters tolerate rates far above the guides when nothing else is wrong.
 
     ## What to do
     Divide the rate by 3 to 5 (by 2 for mere oscillation); warm up over 5 to 10% of the steps.
@@ -73,6 +96,8 @@ class LearningRateTooHigh(Check):
         stuck = "stuck" in signs
         phrases = {
             "eval swings": "the evaluation loss swings at an undecayed rate",
+            "few samples": f"a step sees {examination.number('global_batch_size') or 0:g} samples",
+            "annealed": "the evaluation loss rises at the peak rate and comes back only as the rate decays",
             "no clipping": "gradients are not clipped",
             "stuck": "the loss falls fast and then sticks",
             "rising": "the training loss rises again",
@@ -81,6 +106,9 @@ class LearningRateTooHigh(Check):
         told = [phrases[name] for name in signs]
         if above > 0:
             told.insert(0, f"{rate:g} is {math.exp(above):.2g} times the upper end of what is usual, {band.high:g}")
+        causes = {"lr_too_high": min(3.5, 1.2 + score / 1.5)}
+        if "few samples" in signs:
+            causes["batch_too_small"] = causes["lr_too_high"] + (0.8 if above <= 0 else -0.5)
         yield self.finding(
             f"The learning rate looks too high: {'; '.join(told)}.",
             severity=WARNING if score >= THRESHOLD else INFO,
@@ -94,7 +122,7 @@ class LearningRateTooHigh(Check):
                 "signs": sorted(signs),
                 "severity_factor": 3.0 if above < 2 else 5.0,
             },
-            causes={"lr_too_high": min(3.5, 1.2 + score / 1.5)},
+            causes=causes,
             verdicts={PLATEAU: 2.5, UNSTABLE: 2.0} if stuck else {UNSTABLE: min(4.0, 0.8 + score), PLATEAU: 1.0},
         )
 
@@ -107,12 +135,20 @@ class LearningRateTooHigh(Check):
         if series is not None and hot:
             noise = swing(series.y)
             if noise >= NOTABLE:
-                signs["eval swings"] = WILD_SWINGS if noise >= WILD else min(MOST_FROM_SWINGS, SWING_WEIGHT * 100 * noise)
+                share = noise / max(fallen(examination, series), NOTABLE)
+                known = len(series) >= MANY_EVALS and examination.train is not None
+                large = share >= (LARGE_SHARE if known else FEW_SHARE)
+                most = MOST_FROM_SWINGS if large else MOST_FROM_SMALL
+                signs["eval swings"] = WILD_SWINGS if noise >= WILD and large else min(most, SWING_WEIGHT * 100 * noise)
             rise = float(series.y[-1] - series.y.min())
             if rise > max(math.log1p(TURNED_UP), 2 * series.sigma) and noise < NOTABLE:
                 signs["eval turned up"] = 0.5
-        clip = examination.run.hyperparameters.get("max_grad_norm")
-        if signs and clip is not None and not clip.value:
+        elif series is not None and annealed(examination, series):
+            signs["annealed"] = ANNEALED
+        batch = examination.number("global_batch_size")
+        if "eval swings" in signs and batch is not None and batch <= SMALL_BATCH:
+            signs["few samples"] = FEW_SAMPLES
+        if signs and examination.is_unclipped:
             signs["no clipping"] = NO_CLIPPING
         train = examination.train
         if train is not None and len(train) >= 20 and float(train.curve.value.min()) > 0:
@@ -123,3 +159,23 @@ class LearningRateTooHigh(Check):
             if end - middle > max(0.05, 3 * train.sigma / math.sqrt(max(1, train.points(0.8, 1.0)))):
                 signs["rising"] = RISING
         return signs
+
+
+def fallen(examination: Examination, series: Series) -> float:
+    """The fall of the log loss over the run, from the first training or evaluation loss."""
+    starts = [float(series.y[0])] if examination.train is None else [float(series.y[0]), examination.train.level(0.0, 0.02)]
+    return max(starts) - float(series.y.min())
+
+
+def annealed(examination: Examination, series: Series) -> bool:
+    """Whether the evaluation loss rose while the rate was high, by a good part of what it fell in all, and calmed down with its decay."""
+    hot = np.flatnonzero(examination.schedule(series.step) >= HOT)
+    hot = hot[hot > 0]  # the first evaluation may lie in the warmup
+    if examination.lr is None or hot.size < HOT_EVALS:
+        return False
+    y, rest = series.y[hot[0] : hot[-1] + 1], series.y[hot[-1] + 1 :]
+    if rest.size >= HOT_EVALS and stats.noise_scale(rest) > CALMED * stats.noise_scale(y):
+        return False
+    above = y - np.minimum.accumulate(y)
+    rise, peak = float(above.max()), float(y[int(above.argmax())])
+    return rise > max(ROSE, ROSE_SHARE * fallen(examination, series)) and float(series.y[-1]) < peak - CAME_BACK * rise

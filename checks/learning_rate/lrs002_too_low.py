@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from diag.check import Check, Finding, Skip, percent
 from diag.checks.learning_rate._bands import excess, shortfall, usual_band
-from diag.checks.underfitting._gain import gain, generalization_gap
-from diag.examination import Examination
+from diag.checks.underfitting._gain import gain
+from diag.examination import Examination, generalization_gap
 from diag.vocabulary import UNDERFIT, WARNING
 
 THRESHOLD = 2.0

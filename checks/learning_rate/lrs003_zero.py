@@ -7,11 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from diag.check import Check, Finding
-from diag.examination import Examination
+from diag.examination import IDLE_LR, Examination
 from diag.vocabulary import ERROR, PLATEAU, UNDERFIT, WARNING
 
-ZERO = 1e-5
-"""Share of the peak below which a rate is zero for practical purposes; a cosine is below it only in its last 0.2%."""
 TAIL_SHARE = 0.05
 """Share of the run at zero that wastes enough to speak of."""
 
@@ -62,7 +60,7 @@ class ZeroLearningRate(Check):
                 verdicts={PLATEAU: 4.0, UNDERFIT: 2.0},
             )
             return
-        alive = np.flatnonzero(curve.value > ZERO * peak)
+        alive = np.flatnonzero(curve.value > IDLE_LR * peak)
         last = int(curve.step[alive[-1]])
         end = int(curve.step[-1])
         interval = float(np.median(np.diff(curve.step)))

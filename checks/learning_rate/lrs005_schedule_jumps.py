@@ -13,6 +13,12 @@ from diag.vocabulary import INFO, UNDERFIT, UNSTABLE, WARNING
 MINIMUM_POINTS = 8
 RISE, FALL = 0.25, 0.25
 """Shares of the peak by which the rate must have fallen and risen again to count as a restart."""
+ANEW, ABRUPT = 0.9, 2
+"""Share of the peak that the rate is back at, within so many logged points (a warmup may lie in between), where a schedule begins anew."""
+IN_CYCLES = {"schedule_bug": 4.0, "lr_too_high": 0.8}
+AFTER_RESUME = {"resume_discontinuity": 3.6, "schedule_bug": 3.2, "lr_too_high": 0.8}
+"""Weights of evidence. One jump back to the beginning is what a resumed run looks like whose scheduler was not restored; in either case
+the schedule is not the one asked for."""
 EXPECTED = ("restart", "cycl", "plateau", "sgdr", "warm_restarts")
 """Words in the name of a scheduler that announce rises after the peak."""
 
@@ -33,7 +39,8 @@ class ScheduleJumps(Check):
     a remark.
 
     ## What to do
-    Set the decay length to the planned optimizer steps and step the scheduler once an optimizer step.
+    Set the decay length to the planned optimizer steps and step the scheduler once an optimizer step. After one jump back to the peak:
+    restore optimizer and scheduler together with the weights when a run is resumed.
 
     ## References
     Guide rows S3-014, S3-015, S3-057.
@@ -69,9 +76,16 @@ class ScheduleJumps(Check):
             step_start=int(curve.step[turns[0]]),
             step_end=int(curve.step[-1]),
             evidence={"bug": "cycles", "restarts": len(turns), "scheduler": name},
-            causes={"schedule_bug": 4.0, "lr_too_high": 0.8} if wrong else {},
+            causes=(AFTER_RESUME if begins_again(curve.value / peak, turns) else IN_CYCLES) if wrong else {},
             verdicts={UNSTABLE: 3.0, UNDERFIT: 1.5} if wrong else {},
         )
+
+
+def begins_again(relative: np.ndarray, turns: list[int]) -> bool:
+    """Whether the rate jumps back once, from one logged point to the next, to where it was at its peak: the schedule began anew."""
+    if len(turns) != 1 or turns[0] + 1 >= relative.size:
+        return False
+    return bool(relative[turns[0] + 1 : turns[0] + 1 + ABRUPT].max() >= ANEW)
 
 
 def restarts(relative: np.ndarray) -> list[int]:

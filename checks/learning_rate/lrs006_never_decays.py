@@ -14,23 +14,23 @@ CONSTANT = 0.9
 """A final rate above this share of the peak has not decayed."""
 DECAYING = ("linear", "cosine", "polynomial", "exponential")
 """Schedulers that promise a decay."""
-LONG = 200
-"""Optimizer steps from which on decay is usual."""
+MINIMUM_POINTS = 8
+"""Logged learning rates below which a decay may lie between the last one and the end of the run."""
 
 
 class NeverDecays(Check):
     """The learning rate stays at its peak to the end.
 
     ## What it does
-    Notes a final rate above 90% of the peak in a run of 200 steps or more. It is a warning when the configuration asks
-    for a scheduler that decays: then the scheduler is not stepped, or stepped once an epoch.
+    Notes a final rate above 90% of the peak. It is a warning when the configuration asks for a scheduler that decays:
+    then the scheduler is not stepped, or stepped once an epoch.
 
     ## Why is this bad?
     Decay usually gains a few percent at the end for nothing. It is not wrong: a constant rate keeps the run open for
     more steps.
 
     ## When it stays silent
-    When the run was cut off before its planned end.
+    When the run was cut off before its planned end, and when fewer than 8 learning rates were logged.
 
     ## What to do
     Use cosine or linear decay, or decay over the last fifth.
@@ -50,8 +50,8 @@ class NeverDecays(Check):
         run = examination.run
         if examination.lr is None and examination.hyperparameter("lr_scheduler") is None:
             raise Skip("the schedule is not known")
-        if run.steps < LONG:
-            raise Skip(f"the run has {run.steps} steps, fewer than {LONG}")
+        if examination.lr is not None and len(examination.lr) < MINIMUM_POINTS:
+            raise Skip(f"needs {MINIMUM_POINTS} points of lr, has {len(examination.lr)}")
         if run.planned_steps and run.steps < 0.9 * run.planned_steps:
             raise Skip(f"the run stopped at step {run.steps} of {run.planned_steps}")
         final = float(examination.schedule(np.array([float(run.steps)]))[0])

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from diag import stats
 from diag.check import Check, Finding
 from diag.checks.learning_rate._bands import excess
 from diag.checks.overfitting._gap import best_epoch, gap
-from diag.examination import Examination
+from diag.examination import Examination, Series, generalization_gap
 from diag.vocabulary import ERROR, INFO, OVERFIT, WARNING
 
 PROBLEM, SIGNIFICANT = 0.05, 0.10
@@ -22,6 +23,12 @@ TRAIN_SIGMAS = 2.0
 """With few evaluations the noise of the training loss is an upper bound of theirs: a small rise must exceed twice that."""
 TREND_ALPHA, TREND_SHARE = 0.05, 0.5
 """A significant upward trend since the best may stand in for part of what noise alone would show."""
+MEMORIZED = 0.3
+"""Generalization gap (log units) at the end that makes a steady rise of few evaluations one of memorizing."""
+MEMORIZED_RISES = 3
+"""Rises in a row that such a steady rise has."""
+EARLY_POINTS = 5
+"""Points that the noise of the early training loss is measured on at least."""
 KEPT_BEST_RISE = 0.10
 """With early stopping and the best model restored, the part after the best is the patience: a rise below this is its price."""
 
@@ -32,7 +39,8 @@ class OverfitGap(Check):
     ## What it does
     Compares the end of each evaluation loss with its best, three evaluations averaged on either side, and asks for a
     rise of 5% that exceeds what noise alone would show after so many looks, or for a significant upward trend since
-    the best. 10% and more is severe.
+    the best. 10% and more is severe. Of a few evaluations single ones are compared: a rise must be large beside the noise of
+    the training loss, or consist of three in a row far above the training loss.
 
     ## Why is this bad?
     Every step after the best evaluation made the model worse on data it has not seen.
@@ -68,9 +76,11 @@ class OverfitGap(Check):
             )
             if few:
                 steady = len(series) - measured.best > 2 and bool(np.all(np.diff(series.y[measured.best :]) > 0))
-                bound = 0.0 if examination.train is None else examination.train.sigma
+                bound = 0.0 if examination.train is None else early_noise(examination.train)
                 large = rise > FEW_EVALS_RISE and measured.rise > bound
-                beyond_noise = len(series) >= 3 and (large or (steady and measured.rise > TRAIN_SIGMAS * bound))
+                memorized = (generalization_gap(series, examination.train) or 0.0) > MEMORIZED
+                memorized = memorized and len(series) - measured.best > MEMORIZED_RISES
+                beyond_noise = len(series) >= 3 and (large or (steady and (memorized or measured.rise > TRAIN_SIGMAS * bound)))
             if rise <= PROBLEM or not beyond_noise or measured.best >= len(series) - 1:
                 continue
             best_step = int(series.curve.step[measured.best])
@@ -110,3 +120,9 @@ class OverfitGap(Check):
                 verdicts={} if weighed or kept else {OVERFIT: 2.2 if few else 4.0 if rise > SIGNIFICANT else 3.0},
             )
             weighed = True
+
+
+def early_noise(train: Series) -> float:
+    """Noise of the training loss before it is memorized: near zero a loss varies by factors, which says nothing of the evaluations."""
+    third = stats.noise_scale(train.y[: max(EARLY_POINTS, len(train) // 3)])
+    return float(np.nanmin([third, train.sigma, np.inf]))

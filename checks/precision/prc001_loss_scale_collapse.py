@@ -13,12 +13,15 @@ from diag.vocabulary import DIVERGED, ERROR, UNSTABLE, WARNING
 
 MINIMUM_POINTS = 10
 HALVINGS = 4
-"""Halvings within WINDOW steps that make a collapse; a healthy scaler halves about once in 2,000 steps."""
-WINDOW = 200
+"""Halvings within the window that make a collapse; a scaler that works doubles its scale again after 2,000 steps without an overflow."""
+WINDOW = 0.2
+"""Share of the run within which halvings belong together."""
+WINDOW_POINTS = 200
+"""Logged points within which they do in long logs: over a fifth of 50,000 steps a scaler that works may halve five times."""
 USELESS = 1.0
 """A scale below one shrinks gradients instead of lifting them out of fp16's underflow."""
-DESCENT = 20
-"""Steps at the start in which the scaler looks for its level (from 65,536 or more downward)."""
+DESCENT = 0.02
+"""Share of the run at its start in which the scaler looks for its level (from 65,536 or more downward), where it falls with pauses."""
 SETTLED = 3
 """Points without a fall that end the initial descent."""
 
@@ -27,8 +30,8 @@ class LossScaleCollapse(Check):
     """The loss scaler halves its scale again and again, or ends below one.
 
     ## What it does
-    After the initial descent of the scaler, looks for four halvings within 200 steps, and for a scale below 1.
-    Also reads the console line that says that the scale is at its minimum.
+    After the initial descent of the scaler, looks for four halvings within a fifth of the run (and 200 logged points),
+    and for a scale below 1. Also reads the console line that says that the scale is at its minimum.
 
     ## Why is this bad?
     Each halving is a skipped update. A scale that never recovers means that gradients overflow fp16 at any scale: the
@@ -73,7 +76,7 @@ class LossScaleCollapse(Check):
         if len(curve) < MINIMUM_POINTS:
             raise Skip(f"needs {MINIMUM_POINTS} points of loss_scale, has {len(curve)}")
         settled = curve.select(np.arange(settling(curve), len(curve)))
-        halvings, start, end = most_halvings(settled)
+        halvings, start, end = most_halvings(settled, WINDOW * float(curve.step[-1] - curve.step[0]))
         lowest = float(settled.value.min())
         if halvings < HALVINGS and lowest >= USELESS:
             return
@@ -87,7 +90,7 @@ class LossScaleCollapse(Check):
             metric="loss_scale",
             step_start=start,
             step_end=end,
-            evidence={"lowest": lowest, "last": last, "halvings": halvings, "window_steps": WINDOW},
+            evidence={"lowest": lowest, "last": last, "halvings": halvings, "window": WINDOW},
             causes={"precision_overflow": 3.0},
             verdicts={UNSTABLE: 2.0} if useless else {UNSTABLE: 1.0},
         )
@@ -100,18 +103,21 @@ def settling(curve: Curve) -> int:
     if not quiet.size:
         return 0
     descended = int(quiet[0])
-    return descended if falls[:descended].all() else int(np.searchsorted(curve.step, curve.step[0] + DESCENT))
+    if falls[:descended].all():
+        return descended
+    return int(np.searchsorted(curve.step, curve.step[0] + DESCENT * (curve.step[-1] - curve.step[0])))
 
 
-def most_halvings(curve: Curve) -> tuple[int, int, int]:
-    """The largest number of net halvings within WINDOW steps, and the steps between which they happened."""
+def most_halvings(curve: Curve, window: float) -> tuple[int, int, int]:
+    """The largest number of net halvings within ``window`` steps (or two points), and the steps between which they happened."""
     if len(curve) < 2:
         return 0, 0, 0
     level = np.log2(curve.value)
     best = (0, int(curve.step[0]), int(curve.step[-1]))
     left = 0
     for right in range(1, len(curve)):
-        while curve.step[right] - curve.step[left] > WINDOW and left < right - 1:
+        left = max(left, right - WINDOW_POINTS)
+        while curve.step[right] - curve.step[left] > window and left < right - 1:
             left += 1
         inside = level[left : right + 1]
         fallen = round(float(inside.max() - inside[-1]))

@@ -8,14 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from diag.check import Check, Finding, Skip
-from diag.examination import Examination
+from diag.examination import EARLY_SHARE, Examination
 from diag.run import Run
 from diag.vocabulary import INFO, WARNING
 
-MINIMUM_STEPS = 50
-"""Steps below which a share of skipped ones says nothing: the scaler is still looking for its level."""
-FIRST_STEPS = 20
-"""Steps at the start whose overflows are the scaler's initial descent."""
+FEWEST = 4
+"""Skips below which their share says nothing; as many halvings make a collapse of the scale (PRC001)."""
 SKIP_SHARE = 0.05
 """Share of skipped steps that costs something (fp16 collapse)."""
 NONFINITE_SHARE = 0.01
@@ -39,13 +37,14 @@ class OverflowSkips(Check):
 
     ## What it does
     Counts overflow lines of the console, the trainer's own counters of skipped steps, and non-finite gradient norms
-    next to a finite loss, after the first 20 steps.
+    next to a finite loss, after the first tenth of the run.
 
     ## Why is this bad?
     A skipped step is lost work, and skips come in numbers when fp16 is about to fail.
 
     ## When it stays silent
-    A few skips are how a loss scaler finds its level: below 5% of the steps (1% of logged gradient norms) it is a remark.
+    A few skips are how a loss scaler finds its level: below 4 of them, or 5% of the steps (1% of logged gradient norms), it
+    is a remark.
 
     ## What to do
     Train in bf16; or clip gradients at 1.0 and keep the gradient accumulation below 16.
@@ -71,7 +70,7 @@ class OverflowSkips(Check):
             return
         share = entry.number / max(entry.of, 1)
         half = examination.hyperparameter("precision") == "fp16" or "steps were skipped" in entry.source  # only a loss scaler skips
-        serious = share > entry.limit and entry.of >= MINIMUM_STEPS
+        serious = share > entry.limit and entry.number >= FEWEST
         yield self.finding(
             f"{entry.number} of {entry.of} {entry.source}" + (": gradients overflowed." if half else "."),
             severity=WARNING if serious else INFO,
@@ -81,15 +80,20 @@ class OverflowSkips(Check):
         )
 
 
+def descended(run: Run) -> float:
+    """The step up to which overflows count as the scaler's initial descent."""
+    return EARLY_SHARE * run.steps
+
+
 def from_counters(run: Run) -> Skipped | None:
     """Counters of skipped steps that the trainer logged."""
     for name in PER_INTERVAL:
         if (curve := run.curve(name)) is not None and len(curve):
-            late = curve.value[curve.step > FIRST_STEPS]
+            late = curve.value[curve.step > descended(run)]
             return Skipped(int(np.nansum(late)), run.steps, SKIP_SHARE, "steps were skipped")
     for name in CUMULATIVE:
         if (curve := run.curve(name)) is not None and len(curve):
-            early = curve.value[curve.step <= FIRST_STEPS]
+            early = curve.value[curve.step <= descended(run)]
             count = float(np.nanmax(curve.value)) - (float(np.nanmax(early)) if early.size else 0.0)
             return Skipped(int(count), run.steps, SKIP_SHARE, "steps were skipped")
     return None
@@ -101,7 +105,7 @@ def from_events(run: Run) -> Skipped | None:
     if not events:
         return None
     return Skipped(
-        min(sum(event.count for event in events if event.step > FIRST_STEPS or event.step < 0), run.steps),
+        min(sum(event.count for event in events if event.step > descended(run) or event.step < 0), run.steps),
         run.steps,
         SKIP_SHARE,
         "steps were skipped",
@@ -113,7 +117,7 @@ def from_norms(run: Run) -> Skipped | None:
     norm, loss = run.curve("grad_norm"), run.curve("train/loss")
     if norm is None or not len(norm):
         return None
-    bad = ~np.isfinite(norm.value) & (norm.step > FIRST_STEPS)
+    bad = ~np.isfinite(norm.value) & (norm.step > descended(run))
     if loss is not None:
         lost = loss.step[~np.isfinite(loss.value)]
         if lost.size:

@@ -11,5 +11,6 @@ def checks() -> list[Check]:
     from diag.checks.reward.rlh002_kl_blow_up import KlBlowUp
     from diag.checks.reward.rlh003_reward_flat import RewardFlat
     from diag.checks.reward.rlh004_preference_margin import PreferenceMargin
+    from diag.checks.reward.rlh005_policy_froze import PolicyFroze
 
-    return [RewardCollapse(), KlBlowUp(), RewardFlat(), PreferenceMargin()]
+    return [RewardCollapse(), KlBlowUp(), RewardFlat(), PreferenceMargin(), PolicyFroze()]

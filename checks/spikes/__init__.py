@@ -11,5 +11,6 @@ def checks() -> list[Check]:
     from diag.checks.spikes.spk002_oscillation import Oscillation
     from diag.checks.spikes.spk003_early_instability import EarlyInstability
     from diag.checks.spikes.spk004_eval_swings import EvalSwings
+    from diag.checks.spikes.spk005_bad_stretches import BadStretches
 
-    return [LossSpikes(), Oscillation(), EarlyInstability(), EvalSwings()]
+    return [LossSpikes(), Oscillation(), EarlyInstability(), EvalSwings(), BadStretches()]

@@ -13,5 +13,6 @@ def checks() -> list[Check]:
     from diag.checks.underfitting.und004_adapter_capacity import AdapterCapacity
     from diag.checks.underfitting.und005_weight_decay import WeightDecay
     from diag.checks.underfitting.und006_early_plateau import EarlyPlateau
+    from diag.checks.underfitting.und007_narrow_layers import NarrowLayers
 
-    return [StillImproving(), NoProgress(), MinimalImprovement(), AdapterCapacity(), WeightDecay(), EarlyPlateau()]
+    return [StillImproving(), NoProgress(), MinimalImprovement(), AdapterCapacity(), WeightDecay(), EarlyPlateau(), NarrowLayers()]

@@ -60,17 +60,3 @@ def gain(examination: Examination, series: Series) -> Gain:
     ratio = min(1.0, max(0.0, latest / earlier)) if earlier > 0 else float(latest > 0)
     predicted = max(0.0, latest) * sum(ratio**k for k in range(1, QUARTERS + 1))
     return Gain(earlier, latest, predicted, sigma * math.sqrt(1 / n_late + 1 / n_end))
-
-
-def generalization_gap(series: Series, train: Series | None) -> float | None:
-    """Log ratio of the evaluation loss to the training loss over the last fifth, None without both.
-
-    Positive where the training data are fitted better than unseen data, so that further steps feed the difference.
-    """
-    if train is None or series.name == "train/loss" or len(train) < 5:
-        return None
-    if float(series.curve.value.min()) <= 0 or float(train.curve.value.min()) <= 0:
-        return None
-    recent = train.curve.value[train.step >= 0.8 * float(train.step[-1])]
-    recent = recent if recent.size >= 3 else train.curve.value[-3:]
-    return float(np.log(series.curve.value[-1]) - np.log(np.mean(recent)))

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from diag.check import Check, Finding, Skip
 from diag.checks.learning_rate._bands import usual_band
-from diag.examination import Examination
+from diag.examination import Examination, Series
+from diag.run import FloatArray
 from diag.vocabulary import ERROR, PLATEAU, UNDERFIT
 
 MINIMUM_POINTS = 6
 MOVED = 0.03
 """Relative drop from the first losses below which the run has not learned anything (peers: 2 to 5%)."""
+MOVED_TO_CHANCE = 0.06
+"""The same for a net trained from scratch that ends at the loss of a guess: its first losses are those of a guess that is sure."""
 MOVED_AT_MOST = 0.10
 """Noise may excuse a larger drop, but nobody calls a loss that fell by more than 10% unmoved."""
 LATE_START = 0.05
@@ -29,28 +33,53 @@ CHANCE_WIDTH = 0.02
 """Relative distance from the loss of a guess."""
 ROSE = math.log(1.25)
 """A loss that ends this far above its start has moved, upward."""
-TINY_LR = 1e-8
-"""Learning rates below this move no weight of a float32 model by as much as one rounding in a short run."""
 UNCHANGED = 5e-3
 """Range of the evaluation loss, relative, that means the weights did not change."""
+FAR_ABOVE = 3.0
+"""Times the upper end of the usual rates from which on a flat loss is blamed on the rate."""
+MOSTLY_IDLE = 0.3
+"""Share of the run at a learning rate of zero that explains a flat loss by itself."""
 SATURATING = ("sigmoid", "tanh")
 DEEP = 5
 """Layers from which on a saturating activation starves the first ones of gradient."""
 TIGHT_RATIO = 5.0
 """Gradient norm over clipping threshold from which on clipping rather than the learning rate sets the step."""
 HUGE_DECAY = 0.3
-MEDIAN_VARIANCE = math.pi / 2
-"""Variance of the median of n normal values times n."""
+LATE = 2 / 3
+"""Share of the run from which on its loss is taken for the level that it reached."""
+EARLY = (1 / 50, 1 / 24, 1 / 12)
+"""Shares of the points whose mean is taken for the level at the start: a fall within the first steps shows in the shortest, a small
+one under noise in the longest."""
+CERTAIN, LIKELY = 3.0, 1.5
+"""Standard errors by which a fall must exceed zero for any of three looks, and for the most certain one where it is large."""
+
+
+class Fall(NamedTuple):
+    """A difference of log losses and its standard error."""
+
+    drop: float
+    error: float
+
+
+def early_falls(train: Series, late: FloatArray) -> list[Fall]:
+    """The fall from the mean of the first points to that of the late ones, for each of EARLY; the last one is the most certain.
+
+    Means rather than the best of several medians: of a loss that only varies, the best of eight noisy blocks lies below
+    the first one by more than most fine-tunes gain.
+    """
+    sigma = 0.0 if math.isnan(train.sigma) else train.sigma
+    counts = sorted({max(1, min(round(share * len(train)), len(train) // 3)) for share in EARLY})
+    return [Fall(float(train.y[:n].mean() - late.mean()), sigma * math.sqrt(1 / n + 1 / late.size)) for n in counts]
 
 
 class NoProgress(Check):
     """The training loss is as high at the end as at the start.
 
     ## What it does
-    Compares the first losses with the best later block. Fires when the drop is below 3% (and the evaluation loss did
-    not move either), and then looks at what the log and the configuration say about the reason: a rate of (nearly)
-    zero, a clipping threshold far below the gradient norm, a deep net of saturating units, a huge weight decay, a rate
-    so high that the net collapsed at once.
+    Compares the first losses with those of the last third. Fires when the drop is below 3% (and the evaluation loss did
+    not move either), and then looks at what the log and the configuration say about the reason: a rate below every usual
+    one, or (nearly) zero for much of the run, a clipping threshold far below the gradient norm, a deep net of saturating
+    units, a huge weight decay, a rate so high that the net collapsed at once.
 
     ## Why is this bad?
     Nothing was trained.
@@ -81,25 +110,29 @@ class NoProgress(Check):
             raise Skip("the first loss was logged after a tenth of the run")
         if float(np.ptp(train.curve.value)) == 0 or float(train.curve.value.min()) <= 0:
             raise Skip("the loss is constant or not positive; see LOG003 and LOG004")
-        start = float(np.median(train.y[: max(1, min(3, len(train) // 8))]))
-        blocks = [float(np.median(block)) for block in np.array_split(train.y[1:], min(8, len(train) // 3))]
-        drop = start - min(blocks[len(blocks) // 3 :] or blocks)
-        error = 0.0 if math.isnan(train.sigma) else train.sigma * math.sqrt(MEDIAN_VARIANCE * (len(blocks) / len(train) + 1 / 3))
+        late = train.y[train.progress >= LATE]
+        falls = early_falls(train, late)
         evals = [one for one in examination.evals if len(one) >= 3]
         eval_drop = max((float(one.y[0] - one.y.min()) for one in evals), default=0.0)
         eval_noise = max((one.sigma for one in evals if not math.isnan(one.sigma)), default=0.0)
-        if drop > max(MOVED, min(2.5 * error, MOVED_AT_MOST)) or eval_drop > max(MOVED, min(3 * eval_noise, MOVED_AT_MOST)):
+        drop = falls[-1].drop
+        guesses = not examination.is_fine_tuning and at_chance(float(np.exp(late.mean())))
+        moved = MOVED_TO_CHANCE if guesses else MOVED
+        if any(fall.drop > max(moved, CERTAIN * fall.error) for fall in falls) or drop > max(MOVED_AT_MOST, LIKELY * falls[-1].error):
             return
-        if train.sigma > 0.3 and not evals:
+        if eval_drop > max(moved, min(3 * eval_noise, MOVED_AT_MOST)):
+            return
+        start, end = drop + float(late.mean()), float(late.mean())
+        if drop > MOVED_AT_MOST or (not evals and drop + LIKELY * falls[-1].error > MOVED_AT_MOST):
             raise Skip("the loss is too noisy to tell")
-        if train.level(0.8, 1.0) - start > ROSE:
+        if end - start > ROSE:
             raise Skip("the loss rose; see DIV002")
         causes = self.reasons(examination, [one.curve.value for one in evals])
-        late = float(train.step[0]) > LATE_START * examination.total_steps
-        if late and not at_chance(float(np.exp(train.level(0.5, 1.0)))) and max(causes.values()) < PLAIN_REASON:
+        begins_late = float(train.step[0]) > LATE_START * examination.total_steps
+        if begins_late and not at_chance(float(np.exp(train.level(0.5, 1.0)))) and max(causes.values()) < PLAIN_REASON:
             raise Skip("the first loss was logged after 5% of the run, and nothing says why the loss should not have fallen before")
         yield self.finding(
-            f"The training loss did not move: {float(np.exp(start)):.4g} at the start, {float(np.exp(blocks[-1])):.4g} at the end.",
+            f"The training loss did not move: {float(np.exp(start)):.4g} at the start, {float(np.exp(end)):.4g} at the end.",
             metric="train/loss",
             step_start=int(train.curve.step[0]),
             step_end=int(train.curve.step[-1]),
@@ -111,18 +144,15 @@ class NoProgress(Check):
     @staticmethod
     def reasons(examination: Examination, evals: list[np.ndarray]) -> dict[str, float]:
         """Weights of evidence for the causes of a flat loss."""
-        rate, clip, decay = examination.learning_rate, examination.number("max_grad_norm"), examination.number("weight_decay")
+        clip, decay = examination.number("max_grad_norm"), examination.number("weight_decay")
         norm = examination.run.curve("grad_norm")
         median_norm = float(np.median(norm.finite().value)) if norm is not None and len(norm.finite()) else None
         unchanged = bool(evals) and all(float(np.ptp(value)) <= UNCHANGED * abs(float(np.mean(value))) / 5 for value in evals)
         causes = {"frozen_parameters": 1.5, "lr_too_low": 1.2, "vanishing_gradients": 0.8, "lr_too_high": 0.5}
-        if rate is not None and rate < TINY_LR:
-            causes.update(frozen_parameters=3.0, lr_too_low=2.8)
-        elif unchanged:
-            causes.update(frozen_parameters=3.0, lr_too_low=1.8, lr_too_high=-2.0)
-        elif evals:
-            causes["frozen_parameters"] = 0.5  # something changes the weights
-            causes.update(by_rate(examination, max(float(np.std(np.diff(np.log(value)))) for value in evals)))
+        moves = max((float(np.std(np.diff(np.log(value)))) for value in evals), default=None)
+        causes.update(by_rate(examination, moves, unchanged=unchanged))
+        if examination.idle_share > MOSTLY_IDLE:
+            causes.update(schedule_bug=2.5, frozen_parameters=0.0, lr_too_low=0.8)
         if median_norm is not None and median_norm == 0:
             causes.update(frozen_parameters=3.5)
         if clip and ((median_norm is not None and median_norm > TIGHT_RATIO * clip) or (median_norm is None and clip <= 0.05)):
@@ -134,21 +164,28 @@ class NoProgress(Check):
         return causes
 
 
-def by_rate(examination: Examination, moves: float) -> dict[str, float]:
-    """Which way the rate is wrong when the weights move and the loss does not: by its size, and by how far they move."""
+def by_rate(examination: Examination, moves: float | None, *, unchanged: bool) -> dict[str, float]:
+    """Which way the rate is wrong when the loss stays, if any: by its size, and by how far the evaluations move.
+
+    A rate below every usual one explains a loss that stays; at a usual one the weights that matter do not get it; evaluations
+    that jump at a loss that does not fall come from steps that are too long.
+    """
     rate = examination.learning_rate
-    if moves > JUMPY:
-        return {"lr_too_high": 2.5, "lr_too_low": 0.0}
+    if moves is not None and moves > JUMPY:
+        return {"lr_too_high": 2.5, "lr_too_low": 0.0, "frozen_parameters": 0.5}
     if rate is None:
-        return {}
+        return {"frozen_parameters": 3.0, "lr_too_low": 1.8, "lr_too_high": -2.0} if unchanged else {}
     band = usual_band(examination)
-    middle = math.sqrt(band.low * band.high)
-    return {"lr_too_low": -0.5, "lr_too_high": 1.2} if rate > middle else {"lr_too_low": 2.0, "lr_too_high": 0.0}
+    if rate < band.low:
+        return {"lr_too_low": 3.2, "frozen_parameters": 1.5, "lr_too_high": -2.0}
+    if rate > FAR_ABOVE * band.high:
+        return {"lr_too_high": 2.0, "lr_too_low": -1.0, "frozen_parameters": 2.5 if unchanged else 1.0}
+    return {"frozen_parameters": 3.0 if unchanged else 2.2, "lr_too_low": 1.6, "lr_too_high": -2.0 if unchanged else 0.8}
 
 
 def at_chance(loss: float) -> bool:
-    """Whether a loss (nats) is that of guessing among a usual number of classes."""
-    return any(abs(loss - math.log(classes)) < CHANCE_WIDTH * math.log(classes) for classes in CHANCE)
+    """Whether a loss (nats or bits) is that of guessing among a usual number of classes."""
+    return any(abs(value - math.log(k)) < CHANCE_WIDTH * math.log(k) for k in CHANCE for value in (loss, loss * math.log(2)))
 
 
 def saturating_depth(examination: Examination) -> int:

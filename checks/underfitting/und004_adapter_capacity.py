@@ -10,6 +10,7 @@ from diag.vocabulary import PLATEAU, WARNING
 
 SMALLEST_RANK = 4
 """Smallest LoRA rank that any guide row recommends (S1-034, S3-067)."""
+MINIMUM_POINTS = 5
 
 
 class AdapterCapacity(Check):
@@ -43,9 +44,7 @@ class AdapterCapacity(Check):
         rank = examination.number("lora_rank")
         if rank is None:
             raise Skip("no LoRA rank is known")
-        series = examination.main
-        if series is None or len(series) < 5:
-            raise Skip("needs 5 points of a loss")
+        series = examination.require_main(MINIMUM_POINTS)
         if rank >= SMALLEST_RANK or examination.has_nonfinite_loss:
             return
         best = int(series.y.argmin())

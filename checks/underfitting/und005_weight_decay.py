@@ -14,6 +14,7 @@ EXCESSIVE = 0.5
 """Five times that: with decoupled decay at usual rates it competes with the gradient."""
 ABSURD = 1.0
 """Ten times that, which no overfitting calls for."""
+MINIMUM_POINTS = 5
 
 
 class WeightDecay(Check):
@@ -47,9 +48,7 @@ class WeightDecay(Check):
         decay = examination.number("weight_decay")
         if decay is None:
             raise Skip("no weight decay is known")
-        series = examination.main
-        if series is None or len(series) < 5:
-            raise Skip("needs 5 points of a loss")
+        series = examination.require_main(MINIMUM_POINTS)
         if decay <= RECOMMENDED or examination.has_nonfinite_loss:
             return
         overfits = series.name != "train/loss" and float(series.y[-1] - series.y.min()) > 0.05
@@ -62,6 +61,10 @@ class WeightDecay(Check):
             step_start=int(series.curve.step[0]),
             step_end=int(series.curve.step[-1]),
             evidence={"weight_decay": decay, "largest_recommended": RECOMMENDED},
-            causes={"weight_decay_too_high": 3.5} if excessive else {},
-            verdicts={PLATEAU: 3.5} if excessive else {},
+            causes={"weight_decay_too_high": 5.0, "lr_too_high": -1.5}
+            if decay >= ABSURD
+            else {"weight_decay_too_high": 3.5}
+            if excessive
+            else {},
+            verdicts={PLATEAU: 5.0 if decay >= ABSURD else 3.5} if excessive else {},
         )

@@ -34,7 +34,8 @@ def interpret(flat: Mapping[str, Any]) -> Interpretation:
 
 
 def _is_adapter_config(flat: Mapping[str, Any]) -> bool:
-    return str(flat.get("peft_type", "")).upper().endswith("LORA") and "base_model_name_or_path" in flat and "learning_rate" not in flat
+    named = str(flat.get("peft_type", "")).upper().endswith("LORA")
+    return named and ("base_model_name_or_path" in flat or "r" in flat) and "learning_rate" not in flat
 
 
 def is_model_config(flat: Mapping[str, Any]) -> bool:

@@ -86,6 +86,13 @@ def test_flat_is_not_constant(builder: RunBuilder) -> None:
     assert findings(builder.run(), "LOG003") == []
 
 
+@pytest.mark.parametrize(("idle", "cause"), [(0.5, "schedule_bug"), (0.2, "frozen_parameters")])
+def test_a_constant_loss_at_a_rate_of_zero_comes_from_the_schedule(idle: float, cause: str) -> None:
+    rate = np.where(np.arange(200) < 200 * (1 - idle), 1e-3, 0.0)
+    (finding,) = findings(healthy().losses(train=np.full(200, 2.303)).metric("lr", rate).run(), "LOG003")
+    assert max(finding.causes, key=lambda name: finding.causes[name]) == cause
+
+
 def test_zero_loss_throughout() -> None:
     (finding,) = findings(healthy().losses(train=np.zeros(200)).grad_norm().run(), "LOG004")
     assert finding.severity == "error"

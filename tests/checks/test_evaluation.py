@@ -58,10 +58,18 @@ def test_sparse_evaluation(rows: int, evaluations: int, fires: bool) -> None:
     found = look(healthy(n=rows, evals=evaluations, logging_steps=5).run(), "EVL002")
     assert bool(found) is fires
     assert all(finding.severity == "info" and finding.evidence["evaluations"] == evaluations for finding in found)
+    assert all(bool(finding.causes) is (evaluations < 4) for finding in found)
 
 
-def test_a_short_run_may_be_evaluated_once() -> None:
-    assert look(healthy(n=10, evals=1, logging_steps=1).run(), "EVL002") == []
+@pytest.mark.parametrize("logging_steps", [1, 10])
+def test_a_short_run_may_be_evaluated_once(logging_steps: int) -> None:
+    assert look(healthy(n=10, evals=1, logging_steps=logging_steps).run(), "EVL002") == []
+    assert look(healthy(n=40, evals=1, logging_steps=logging_steps).run(), "EVL002")
+
+
+def test_evaluations_alone_are_counted_too() -> None:
+    run = healthy(n=100, evals=3).run()
+    assert look(replace(run, curves={"eval/loss": run.curves["eval/loss"]}), "EVL002")
 
 
 def leaky(offset: float = -0.02, noise: float = 0.03, epochs: float = 12.0, seed: int = 0, **values: Any) -> Run:
@@ -82,14 +90,52 @@ def test_no_gap_after_many_epochs_over_few_samples() -> None:
         {"offset": 0.12},
         {"epochs": 3.0},
         {"dataset_size": 50_000},
-        {"dropout": 0.1},
-        {"lora_dropout": 0.05},
+        {"epochs": 11.0, "dropout": 0.1},
+        {"epochs": 11.0, "lora_dropout": 0.05},
         {"noise": 0.5},
     ],
     ids=str,
 )
 def test_what_explains_a_missing_gap(values: dict[str, Any]) -> None:
     assert look(leaky(**values), "EVL003") == []
+
+
+@pytest.mark.parametrize(
+    ("values", "fires"),
+    [
+        ({"epochs": 8.0}, True),
+        ({"epochs": 7.0}, False),
+        ({"epochs": 12.0, "dropout": 0.1}, True),
+        ({"epochs": 12.0, "lora_dropout": 0.05}, True),
+    ],
+    ids=str,
+)
+def test_how_many_epochs_make_a_gap_that_is_missed(values: dict[str, Any], fires: bool) -> None:
+    assert [finding.severity for finding in look(leaky(**values), "EVL003")] == ["warning"] * fires
+
+
+@pytest.mark.parametrize(
+    ("logging_steps", "epochs", "fires"), [(1, 20.0, False), (2, 12.0, True), (2, 11.0, False), (4, 8.0, True)], ids=str
+)
+def test_few_optimizer_steps_leave_no_time_to_memorize(logging_steps: int, epochs: float, fires: bool) -> None:
+    run = healthy(n=40, evals=10, epochs=epochs, offset=-0.02, noise=0.03, logging_steps=logging_steps)
+    findings = look(run.hyperparameters(dataset_size=500, dropout=0.0).run(), "EVL003")
+    assert ("warning" in [finding.severity for finding in findings]) is fires
+
+
+@pytest.mark.parametrize(("evals", "judged"), [(5, True), (4, False)])
+def test_five_evaluations_are_needed_to_miss_a_gap(evals: int, judged: bool) -> None:
+    run = healthy(n=60, evals=evals, epochs=12.0, offset=-0.02, noise=0.03).hyperparameters(dataset_size=500, dropout=0.0).run()
+    assert bool(look(run, "EVL003")) is judged
+    if not judged:
+        assert skipped(run, "EVL003") == "needs 5 evaluations, has 4"
+
+
+def test_what_raised_the_training_loss_need_not_be_in_the_evaluation_samples() -> None:
+    base = healthy(n=60, evals=14, epochs=12.0, offset=-0.02, noise=0.03).hyperparameters(dataset_size=500, dropout=0.0)
+    corrupt = base.losses(base.train * np.where(np.arange(60) > 40, 1.3, 1.0)).run()
+    assert look(corrupt, "EVL003") == []
+    assert "rose again" in skipped(corrupt, "EVL003")
 
 
 def test_an_evaluation_far_below_is_a_remark_where_nothing_was_repeated() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from builders import RunBuilder, healthy
@@ -29,6 +31,91 @@ def test_swings_and_missing_clipping_add_up_where_one_alone_does_not() -> None:
     swinging = builder.losses(evals=builder.eval * np.exp(0.06 * np.random.default_rng(0).standard_normal(builder.eval.size)))
     assert found(swinging.hyperparameters(max_grad_norm=1.0), "LRS001") == []
     assert severities(swinging.hyperparameters(max_grad_norm=0.0), "LRS001") == ["warning"]
+
+
+def swinging(noise: float, seed: int = 0, evals: int = 20, **known: Any) -> RunBuilder:
+    """A usual rate, kept to the end, at which the evaluation loss swings."""
+    builder = healthy(evals=evals).lr("constant", peak=3e-3, warmup=0.0).hyperparameters(learning_rate=3e-3, optimizer="adamw", **known)
+    swings = np.where(np.arange(evals) % 2, 1.0, -1.0) * np.random.default_rng(seed).uniform(0.8, 1.2, evals)
+    return builder.losses(evals=builder.eval * np.exp(noise * swings))
+
+
+def test_swings_of_the_evaluation_loss_at_a_rate_that_is_kept_are_enough() -> None:
+    assert severities(swinging(0.03), "LRS001") == ["warning"]
+    assert found(swinging(0.015), "LRS001") == []
+    assert found(swinging(0.03).lr("cosine", peak=3e-3), "LRS001") == []
+
+
+def test_swings_are_measured_against_the_fall_of_the_loss() -> None:
+    """A regression whose loss fell fiftyfold swings by tenths."""
+    steep = healthy(evals=20, start=200.0).lr("constant", peak=3e-3, warmup=0.0).hyperparameters(learning_rate=3e-3, optimizer="adamw")
+    evals = swinging(0.03).eval
+    assert severities(swinging(0.03), "LRS001") == ["warning"]
+    assert found(steep.losses(evals=evals), "LRS001") == []
+
+
+def test_few_evaluations_must_swing_more() -> None:
+    assert severities(swinging(0.03, evals=14), "LRS001") == ["warning"]
+    assert found(swinging(0.03, evals=8), "LRS001") == []
+
+
+@pytest.mark.parametrize(("batch", "first"), [(2, "batch_too_small"), (4, "batch_too_small"), (8, "lr_too_high")])
+def test_swings_at_a_few_samples_a_step_are_their_noise(batch: int, first: str) -> None:
+    (finding,) = found(swinging(0.03, global_batch_size=batch), "LRS001")
+    assert max(finding.causes, key=lambda cause: finding.causes[cause]) == first
+    assert diagnosed(swinging(0.03, global_batch_size=batch)).causes[0].cause == first
+
+
+def test_few_samples_add_to_swings_that_are_not_enough_alone() -> None:
+    assert severities(swinging(0.03, evals=8, global_batch_size=2), "LRS001") == ["warning"]
+    assert found(swinging(0.03, evals=8, global_batch_size=32), "LRS001") == []
+
+
+def test_wild_swings_may_come_from_a_small_evaluation_set_and_need_a_second_sign() -> None:
+    assert found(swinging(0.1), "LRS001") == []
+    assert severities(swinging(0.1, max_grad_norm=0.0), "LRS001") == ["warning"]
+    assert severities(swinging(0.1).hyperparameters(learning_rate=2e-2), "LRS001") == ["warning"]
+
+
+def test_few_samples_at_a_rate_above_its_band_are_the_second_suspect() -> None:
+    builder = swinging(0.03, global_batch_size=2).hyperparameters(learning_rate=0.05)
+    (finding,) = found(builder, "LRS001")
+    assert finding.causes["lr_too_high"] > finding.causes["batch_too_small"] > 0
+
+
+def test_few_samples_without_swings_are_no_sign() -> None:
+    assert found(swinging(0.005, global_batch_size=1), "LRS001") == []
+
+
+def risen(rise: float = 0.3, end: float = 0.95, calm: float = 0.2, start: float = 3.0) -> RunBuilder:
+    """An evaluation loss that rises at the peak rate and comes back, to a share of its start and less noisy, as the rate decays."""
+    builder = healthy(evals=20, start=start).lr("cosine", peak=3e-3, warmup=0.0).hyperparameters(learning_rate=3e-3, optimizer="adamw")
+    at = builder.eval_step / builder.step[-1]
+    noise = 0.04 * np.where(at < 0.6, 1.0, calm) * np.random.default_rng(0).standard_normal(20)
+    level = 2.0 * np.interp(at, [0.05, 0.2, 0.45, 0.9, 1.0], [1.0, 0.9, 0.9 * (1 + rise), end, end])
+    return builder.losses(evals=level * np.exp(noise))
+
+
+def test_an_evaluation_loss_that_comes_back_only_as_the_rate_decays_is_a_sign() -> None:
+    (finding,) = found(risen(), "LRS001")
+    assert finding.severity == "warning"
+    assert finding.evidence["signs"] == ["annealed"]
+
+
+@pytest.mark.parametrize(
+    "builder",
+    [
+        risen(rise=0.0),
+        risen(start=100.0),
+        risen(end=1.15),
+        risen(calm=1.5),
+        risen().lr("constant", peak=3e-3, warmup=0.0),
+        swinging(0.0).lr("cosine", peak=3e-3),
+    ],
+    ids=["no rise", "little of the whole fall", "does not come back", "as noisy as before", "never decays", "falls throughout"],
+)
+def test_without_a_rise_and_a_return_there_was_nothing_to_anneal(builder: RunBuilder) -> None:
+    assert all("annealed" not in finding.evidence["signs"] for finding in found(builder, "LRS001"))
 
 
 def test_without_a_rate_it_is_skipped() -> None:
@@ -88,6 +175,17 @@ def test_a_constant_rate_is_a_remark_unless_a_decay_was_promised() -> None:
     assert severities(builder.hyperparameters(lr_scheduler="constant"), "LRS006") == ["info"]
     assert severities(builder.hyperparameters(lr_scheduler="linear"), "LRS006") == ["warning"]
     assert found(healthy().lr("linear").hyperparameters(lr_scheduler="linear"), "LRS006") == []
+
+
+@pytest.mark.parametrize("logging_steps", [1, 10])
+def test_a_decay_that_was_promised_is_missed_in_short_runs_too(logging_steps: int) -> None:
+    builder = healthy(n=60, logging_steps=logging_steps).lr("constant", warmup=0.0).hyperparameters(lr_scheduler="cosine")
+    assert severities(builder, "LRS006") == ["warning"]
+    assert found(healthy(n=60, logging_steps=logging_steps).lr("cosine").hyperparameters(lr_scheduler="cosine"), "LRS006") == []
+
+
+def test_a_few_learning_rates_do_not_show_that_there_was_no_decay() -> None:
+    assert "needs 8 points of lr" in reason(healthy(n=7).lr("constant").hyperparameters(lr_scheduler="cosine"), "LRS006")
 
 
 def test_a_transformer_started_hot_without_warmup_is_a_warning() -> None:

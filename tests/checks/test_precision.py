@@ -56,6 +56,23 @@ def test_a_working_scaler(levels: object) -> None:
     assert findings(scaled(levels), "PRC001") == []
 
 
+@pytest.mark.parametrize("logging_steps", [1, 5, 50])
+def test_a_collapse_is_told_by_the_share_of_the_run(logging_steps: int) -> None:
+    levels = np.full(100, 15.0)
+    for at in (50, 55, 60, 65):
+        levels[at:] -= 1
+    (finding,) = findings(scaled(levels, logging_steps), "PRC001")
+    assert finding.severity == "warning"
+    assert finding.evidence["halvings"] == 4
+    assert findings(scaled(np.repeat(levels, 2), logging_steps), "PRC001")  # logged twice as often
+    assert findings(scaled(np.repeat([15.0, 14.0, 13.0, 12.0, 11.0], 20), logging_steps), "PRC001") == []
+
+
+def test_halvings_far_apart_in_a_long_log_are_a_scaler_at_work() -> None:
+    levels = np.repeat([15.0, 14.0, 13.0, 12.0, 11.0, 11.0, 11.0, 11.0, 11.0, 11.0], [1000, 100, 100, 100, *[1000] * 6])
+    assert findings(scaled(levels, logging_steps=1), "PRC001") == []
+
+
 def test_slow_descent_over_a_long_run() -> None:
     assert findings(scaled(np.repeat([16.0, 15.0, 14.0, 13.0, 12.0, 11.0], 40), logging_steps=50), "PRC001") == []
 
@@ -82,6 +99,15 @@ def test_few_infinite_norms_are_the_scaler_at_work() -> None:
     assert findings(healthy().grad_norm().run(), "PRC002") == []
 
 
+@pytest.mark.parametrize("logging_steps", [1, 10])
+def test_overflows_of_the_first_tenth_are_the_search_for_a_scale(logging_steps: int) -> None:
+    base = healthy(n=100, logging_steps=logging_steps).grad_norm().hyperparameters(precision="fp16")
+    early, later = base.other["grad_norm"].copy(), base.other["grad_norm"].copy()
+    early[:8], later[40:48] = np.inf, np.inf
+    assert findings(base.metric("grad_norm", early).run(), "PRC002") == []
+    assert [finding.severity for finding in findings(base.metric("grad_norm", later).run(), "PRC002")] == ["warning"]
+
+
 def test_many_infinite_norms_are_an_overflow() -> None:
     (finding,) = findings(with_bad_norms(20).run(), "PRC002")
     assert finding.severity == "warning"
@@ -98,7 +124,8 @@ def test_norms_after_the_loss_was_lost_do_not_count() -> None:
 def test_overflow_lines_and_counters() -> None:
     events = [LogEvent("loss_scale_overflow", step, "OVERFLOW!", count=2) for step in range(30, 1000, 20)]
     assert [finding.severity for finding in findings(healthy().run(events=events), "PRC002")] == ["warning"]
-    assert [finding.severity for finding in findings(healthy().run(events=events[:2]), "PRC002")] == ["info"]
+    assert [finding.severity for finding in findings(healthy().run(events=events[-1:]), "PRC002")] == ["info"]
+    assert findings(healthy().run(events=events[:2]), "PRC002") == []  # in the first tenth of the run
     counted = healthy().metric("number of skipped iterations", np.where(np.arange(200) % 2 == 0, 1.0, 0.0)).run()
     assert [finding.severity for finding in findings(counted, "PRC002")] == ["warning"]
     cumulative = healthy().metric("skipped_steps", np.minimum(np.arange(200), 3.0)).run()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import RunBuilder, healthy
+from checking import diagnosed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,6 +120,42 @@ def test_reward_without_signal_is_a_warning(reward: Any, metrics: dict[str, Any]
 
 def test_rising_reward_is_not_flat() -> None:
     assert look(policy(RISING, noise=0.3), "RLH003") == []
+
+
+def frozen(since: float = 0.5, reward: Any = 0.5, left: float = 0.0, seed: int = 0) -> Run:
+    """A policy whose gradient norm falls to ``left`` from a share of the run on."""
+    random = np.random.default_rng([seed, 1])
+    norm = np.exp(0.3 * random.standard_normal(N)) * np.where(np.arange(N) < since * N, 1.0, left)
+    return policy(reward, grad_norm=norm)
+
+
+@pytest.mark.parametrize("left", [0.0, 1e-4])
+def test_a_gradient_that_dies_without_a_gain_has_frozen_the_policy(left: float) -> None:
+    (finding,) = look(frozen(left=left), "RLH005")
+    assert finding.severity == "error"
+    assert finding.step_start == N // 2 * 5
+    assert finding.causes["reward_collapse"] > finding.causes["lr_too_high"] > 0
+    assert diagnosed(frozen(left=left)).verdict == "PLATEAU"
+
+
+def test_a_last_sample_of_the_old_policy_does_not_revive_it() -> None:
+    run = frozen()
+    run.curves["grad_norm"].value[-10] = 1.0
+    (finding,) = look(run, "RLH005")
+    assert finding.step_start == run.curves["grad_norm"].step[-10]
+
+
+@pytest.mark.parametrize(
+    "run",
+    [frozen(reward=RISING), frozen(since=0.9), frozen(left=0.01), frozen(since=2.0), policy(0.5, grad_norm=0.0)],
+    ids=["solved", "just before the end", "small but alive", "alive", "never any"],
+)
+def test_a_policy_that_solved_its_task_or_still_moves_is_not_frozen(run: Run) -> None:
+    assert look(run, "RLH005") == []
+
+
+def test_a_policy_without_norms_is_not_judged() -> None:
+    assert "RLH005" in [skip.code for skip in examine(policy(0.5), select=["RLH005"]).skipped]
 
 
 def preferences(**metrics: Any) -> Run:

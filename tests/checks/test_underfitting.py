@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from builders import RunBuilder, healthy
@@ -9,7 +11,13 @@ from checking import diagnosed, found, reason, severities
 
 from diag.checks.underfitting._gain import gain
 from diag.examination import Examination
-from diag.run import Hyperparameter
+from diag.run import Hyperparameter, Run
+
+
+def blamed(builder: RunBuilder, code: str) -> list[str]:
+    """The causes that a finding gives weight to, most weight first."""
+    (finding,) = found(builder, code)
+    return sorted((cause for cause, weight in finding.causes.items() if weight > 0), key=lambda cause: -finding.causes[cause])
 
 
 def test_a_steady_fall_at_a_constant_rate_is_undertrained() -> None:
@@ -55,6 +63,75 @@ def test_a_drop_of_a_twentieth_in_ten_noisy_points_is_not_underfitting() -> None
     assert found(builder, "UND001") == []
 
 
+def falling(
+    rate: float = 0.5, *, n: int = 200, epochs: float = 3.0, apart: float = 0.0, noise: float = 0.01, evals: int = 20
+) -> RunBuilder:
+    """Losses that fall by ``rate`` (log units) at an even pace, the evaluation loss ``apart`` above the training loss at the end."""
+    base = healthy(n=n, evals=evals, noise=noise, offset=0.0, epochs=epochs).still_falling(rate)
+    return base.losses(base.train * np.exp(-apart * base.step / base.step[-1]))
+
+
+def test_a_loss_that_only_comes_back_from_where_it_rose_to_is_not_undertrained() -> None:
+    rising = np.interp(np.arange(20), [0, 8, 9, 19], [0.0, -0.4, 0.4, 0.2])
+    builder = healthy(evals=20, offset=0.0).lr("constant", warmup=0.0)
+    lost = builder.losses(2.0 * np.exp(np.interp(builder.step, builder.eval_step, rising)), 2.0 * np.exp(rising))
+    assert "far above its lowest level" in reason(lost, "UND001")
+    back = np.where(np.arange(20) >= 9, rising - 0.7, rising)
+    assert severities(builder.losses(2.0 * np.exp(np.interp(builder.step, builder.eval_step, back)), 2.0 * np.exp(back)), "UND001") == [
+        "warning"
+    ]
+
+
+@pytest.mark.parametrize(("epochs", "fires"), [(1.0, True), (2.0, True), (3.0, False)])
+def test_in_a_single_pass_a_fall_under_a_decaying_rate_is_learning(epochs: float, fires: bool) -> None:
+    """Nothing was memorized yet; after several passes annealing gains as much."""
+    builder = falling(0.16, epochs=epochs, evals=6).lr("cosine", warmup=0.0)
+    assert bool(found(builder, "UND001")) is fires
+
+
+@pytest.mark.parametrize(("rate", "epochs", "fires"), [(0.5, 3.0, True), (0.06, 3.0, False), (0.06, 2.0, True)])
+def test_without_a_training_loss_a_gap_that_eats_up_a_small_gain_would_not_be_seen(rate: float, epochs: float, fires: bool) -> None:
+    run = falling(rate, epochs=epochs, noise=0.001).lr("constant", warmup=0.0).run()
+    assert found(run, "UND001")
+    del run.curves["train/loss"]
+    run.hyperparameters["num_epochs"] = Hyperparameter(epochs)
+    assert bool(found(run, "UND001")) is fires
+
+
+@pytest.mark.parametrize(
+    ("epochs", "noise", "evals", "fires"), [(9.0, 0.0, 12, True), (10.0, 0.0, 12, False), (9.0, 0.02, 12, False), (9.0, 0.0, 7, False)]
+)
+def test_smooth_evaluations_over_few_passes_show_learning(epochs: float, noise: float, evals: int, fires: bool) -> None:
+    builder = falling(0.25, n=300, epochs=epochs, evals=evals, noise=0.0).lr("cosine")
+    noisy = builder.losses(evals=builder.eval * np.exp(noise * np.random.default_rng(0).standard_normal(evals)))
+    assert bool(found(noisy, "UND001")) is fires
+
+
+@pytest.mark.parametrize(("noise", "fires"), [(0.01, False), (0.2, True)])
+def test_a_gap_counts_beyond_the_error_of_the_training_level(noise: float, fires: bool) -> None:
+    builder = falling(0.5, n=40, apart=0.18).lr("constant", warmup=0.0)
+    noisy = builder.losses(builder.train * np.exp(noise * np.tile([1.0, -1.0, -1.0, 1.0], 10)))
+    assert bool(found(noisy, "UND001")) is fires
+
+
+@pytest.mark.parametrize(
+    ("builder", "cause"),
+    [
+        (falling(), "too_few_epochs"),
+        (falling(epochs=5), "lr_too_low"),
+        (falling(n=20), "too_few_epochs"),
+        (falling(n=20, epochs=5), "too_few_epochs"),
+        (falling(n=20, epochs=5).hyperparameters(global_batch_size=32), "batch_too_large"),
+        (falling(n=20, epochs=3).hyperparameters(global_batch_size=32), "too_few_epochs"),
+        (falling(n=20, epochs=5).hyperparameters(global_batch_size=8), "too_few_epochs"),
+        (falling(epochs=5).set(planned_steps=2000), "too_few_epochs"),
+    ],
+    ids=["long", "crawls", "short", "short and crawls", "large batch", "large batch, few passes", "small batch", "cut off"],
+)
+def test_what_a_loss_that_still_falls_lacks(builder: RunBuilder, cause: str) -> None:
+    assert blamed(builder.lr("constant", warmup=0.0), "UND001")[0] == cause
+
+
 def test_the_extrapolation_of_an_exponential_approach_is_its_geometric_series() -> None:
     builder = healthy(noise=0.0, offset=0.0)
     level = 0.2 * np.exp(-4 * builder.eval_step / builder.step[-1])
@@ -83,13 +160,88 @@ def test_a_loss_that_never_moves_is_a_plateau() -> None:
 @pytest.mark.parametrize(
     ("known", "cause"),
     [
-        ({"learning_rate": 1e-10}, "frozen_parameters"),
+        ({"learning_rate": 1e-10}, "lr_too_low"),
+        ({"learning_rate": 1e-3}, "frozen_parameters"),
         ({"weight_decay": 10.0}, "weight_decay_too_high"),
         ({"max_grad_norm": 0.01}, "gradient_clipping_too_tight"),
     ],
 )
 def test_the_reason_of_a_plateau_is_read_from_the_configuration(known: dict[str, float], cause: str) -> None:
     assert diagnosed(flat(2.303, **known)).causes[0].cause == cause
+
+
+@pytest.mark.parametrize("rows", [1, 4, 12])
+def test_a_fall_within_the_first_rows_is_progress(rows: int) -> None:
+    builder = flat(2.0)
+    assert found(builder.losses(builder.train * np.where(np.arange(200) < rows, 1.15, 1.0)), "UND002") == []
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_first_rows_that_noise_put_high_are_no_progress(seed: int) -> None:
+    noise = np.random.default_rng(seed).standard_normal(200)
+    noise[:4] = np.abs(noise[:4])
+    assert severities(healthy().no_eval().losses(2.0 * np.exp(0.1 * noise)), "UND002") == ["error"]
+
+
+@pytest.mark.parametrize(("noise", "unmoved"), [(0.1, True), (0.4, False)])
+def test_a_flat_loss_under_strong_noise_may_have_fallen_unseen(noise: float, unmoved: bool) -> None:
+    builder = healthy().no_eval().losses(2.0 * np.exp(noise * np.tile([1.0, -1.0, -1.0, 1.0], 50)))
+    assert severities(builder, "UND002") == ["error"] * unmoved
+    if not unmoved:
+        assert reason(builder, "UND002") == "the loss is too noisy to tell"
+
+
+def test_a_fall_by_a_seventh_that_noise_could_make_is_not_called_unmoved() -> None:
+    builder = flat(2.0)
+    noisy = 2.0 * np.exp(0.4 * np.tile([1.0, -1.0, -1.0, 1.0], 50) - np.where(np.arange(200) > 60, 0.14, 0.0))
+    assert reason(builder.losses(noisy), "UND002") == "the loss is too noisy to tell"
+    assert severities(builder.losses(noisy * np.where(np.arange(200) > 60, np.exp(0.14), 1.0)), "UND002") == ["error"]
+
+
+@pytest.mark.parametrize("unit", [1.0, 1 / np.log(2)], ids=["nats", "bits"])
+def test_a_net_that_ends_at_the_loss_of_a_guess_has_learned_nothing(unit: float) -> None:
+    """Its first losses lie above: a guess with random confidence."""
+    guess = flat(np.log(10) * unit)
+    start = np.where(np.arange(200) < 20, 1.05, 1.0)
+    assert severities(guess.losses(guess.train * start), "UND002") == ["error"]
+    assert found(guess.losses(guess.train * start).hyperparameters(method="sft"), "UND002") == []
+    assert found(guess.losses(guess.train * start * 0.85, guess.eval * 0.85), "UND002") == []
+
+
+def unmoved(**known: Any) -> RunBuilder:
+    """A flat loss whose evaluations do not change either."""
+    builder = flat(2.0, **known)
+    return builder.losses(evals=2.0 + 1e-5 * np.arange(20))
+
+
+@pytest.mark.parametrize(
+    ("builder", "cause"),
+    [
+        (flat(2.0, learning_rate=1e-7), "lr_too_low"),
+        (flat(2.0, learning_rate=1e-7, method="lora"), "lr_too_low"),
+        (flat(2.0, learning_rate=1e-3), "frozen_parameters"),
+        (unmoved(learning_rate=1e-3), "frozen_parameters"),
+        (unmoved(), "frozen_parameters"),
+        (flat(2.0, learning_rate=0.05), "lr_too_high"),
+        (unmoved(learning_rate=0.05), "frozen_parameters"),
+        (flat(2.0, learning_rate=1e-3).metric("grad_norm", 0.0), "frozen_parameters"),
+    ],
+    ids=["low", "low for an adapter", "usual", "usual and unmoved", "unmoved", "high", "high and unmoved", "no gradient"],
+)
+def test_the_reason_of_a_flat_loss_is_told_by_the_rate_and_by_whether_the_weights_move(builder: RunBuilder, cause: str) -> None:
+    assert blamed(builder, "UND002")[0] == cause
+
+
+def test_evaluations_that_jump_at_a_flat_loss_come_from_steps_that_are_too_long() -> None:
+    builder = flat(2.0, learning_rate=1e-3)
+    jumping = builder.losses(evals=builder.eval * np.exp(0.02 * np.random.default_rng(1).standard_normal(20)))
+    assert blamed(jumping, "UND002")[0] == "lr_too_high"
+
+
+@pytest.mark.parametrize(("idle", "cause"), [(0.5, "schedule_bug"), (0.2, "frozen_parameters")])
+def test_a_rate_of_zero_for_a_good_part_of_the_run_explains_a_flat_loss(idle: float, cause: str) -> None:
+    rate = np.where(np.arange(200) < 200 * (1 - idle), 1e-3, 0.0)
+    assert blamed(flat(2.0, learning_rate=1e-3).metric("lr", rate), "UND002")[0] == cause
 
 
 def test_a_deep_net_of_saturating_units_is_recognised() -> None:
@@ -134,3 +286,46 @@ def test_an_early_plateau_is_a_remark_and_the_run_healthy() -> None:
     assert severities(builder, "UND006") == ["info"]
     assert diagnosed(builder).verdict == "HEALTHY"
     assert found(healthy(noise=0.01).still_falling(rate=1.0), "UND006") == []
+
+
+def narrow(base: RunBuilder | None = None, **config: Any) -> Run:
+    """A run with a configuration, ``model__width=2`` for the key ``model.width``."""
+    return (base or healthy().plateau(at=0.1)).run(config={key.replace("__", "."): Hyperparameter(value) for key, value in config.items()})
+
+
+def test_hidden_layers_of_a_few_units_are_a_bottleneck() -> None:
+    run = narrow(model__hidden=3)
+    (finding,) = found(run, "UND007")
+    assert finding.severity == "warning"
+    assert finding.evidence["hidden_width"] == 3
+    assert diagnosed(run).causes[0].cause == "capacity_too_low"
+    assert diagnosed(run).verdict in ("PLATEAU", "UNDERFIT")
+
+
+@pytest.mark.parametrize(
+    ("config", "fires"),
+    [
+        ({"hidden_size": 4}, True),
+        ({"net__width": 2}, True),
+        ({"model__hidden": [64, 2, 64]}, True),
+        ({"hidden_size": 5}, False),
+        ({"model__hidden": [64, 64]}, False),
+        ({"model__hidden": 0}, False),
+        ({"model__hidden": True}, False),
+        ({"image__width": 2}, False),
+        ({"model__layers": 2}, False),
+    ],
+    ids=str,
+)
+def test_only_the_width_of_the_models_own_layers_counts(config: dict[str, Any], fires: bool) -> None:
+    assert bool(found(narrow(**config), "UND007")) is fires
+
+
+def test_a_model_that_fits_its_data_is_wide_enough() -> None:
+    assert found(narrow(healthy(offset=0.5), model__hidden=2), "UND007") == []
+    assert found(narrow(healthy().nan(), model__hidden=2), "UND007") == []
+
+
+def test_without_a_width_nothing_is_known_of_it() -> None:
+    assert reason(healthy(), "UND007") == "no width of the hidden layers is configured"
+    assert reason(narrow(healthy(n=4).no_eval(), model__hidden=2), "UND007") == "needs 5 points of a loss"
