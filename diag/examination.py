@@ -27,6 +27,8 @@ LATE_SHARE = 0.2
 """Share of the run that counts as its end."""
 WSD_DECAY_SHARE = 0.2
 """Share of the run over which a warmup-stable-decay schedule decays when nothing else is known."""
+MOSTLY_LOST = 0.5
+"""Share of non-finite values from which on the loss of a reward-driven run is lost."""
 IDLE_LR = 1e-5
 """Share of the peak below which a rate is zero for practical purposes; a cosine is below it only in its last 0.2%."""
 DECAYED_LR = 0.2
@@ -195,6 +197,13 @@ class Examination:
         """Whether a NaN or infinity was logged as a loss."""
         curves = [self.run.curve("train/loss"), *(curve for _, curve in self.run.eval_losses())]
         return any(curve is not None and not bool(np.isfinite(curve.value).all()) for curve in curves)
+
+    def is_lost(self, curve: Curve) -> bool:
+        """Whether a loss holds a NaN or an infinity that matters: any, but in a reward-driven run half of the values and the last one, as
+        some of these logs hold a NaN where a batch had nothing to average.
+        """
+        bad = ~np.isfinite(curve.value)
+        return bool(bad.any()) and (not self.is_reward_driven or bool(bad[-1] and bad.mean() >= MOSTLY_LOST))
 
     @cached_property
     def total_steps(self) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from builders import RunBuilder, healthy
 
+from diag.check import Skip
 from diag.examination import Examination, generalization_gap
 
 
@@ -60,3 +63,34 @@ def test_the_generalization_gap_is_a_ratio_and_needs_both_losses() -> None:
     assert generalization_gap(apart.train, apart.train) is None
     negative = examine(healthy(offset=0.2).losses(train=healthy().train - 5))
     assert generalization_gap(negative.evals[0], negative.train) is None
+
+
+def test_progress_is_judged_by_the_first_evaluation_loss_that_is_long_enough() -> None:
+    examination = examine(healthy(n=50, evals=6))
+    assert examination.require_main(6).name == "eval/loss"
+    assert examination.require_main(7).name == "train/loss", "too few evaluations leave the training loss"
+    assert examination.require_main(50).name == "train/loss"
+    with pytest.raises(Skip, match="needs 51 points of a loss"):
+        examination.require_main(51)
+    assert examine(healthy().no_eval()).require_main(5).name == "train/loss"
+
+
+@pytest.mark.parametrize(
+    ("bad", "supervised", "rewarded"),
+    [
+        ([], False, False),
+        ([3], True, False),
+        ([9], True, False),
+        (range(6, 10), True, False),
+        (range(5, 10), True, True),
+        (range(9), True, False),
+    ],
+    ids=["none", "one", "the last", "the last four tenths", "the last half", "all but the last"],
+)
+def test_a_reward_driven_loss_is_lost_when_half_of_it_and_its_end_are(bad: Sequence[int], supervised: bool, rewarded: bool) -> None:
+    builder = healthy(n=10).no_eval()
+    train = builder.train.copy()
+    train[list(bad)] = np.nan
+    for made, lost in ((builder.losses(train), supervised), (builder.losses(train).metric("reward", 0.5), rewarded)):
+        examination = examine(made)
+        assert examination.is_lost(examination.run.curves["train/loss"]) is lost

@@ -118,6 +118,7 @@ CODES: Mapping[str, Mapping[str, Symptoms]] = {
         "RLH003": (LEARNING,),
         "RLH004": (LEARNING,),
         "RLH005": (LEARNING,),
+        "RLH006": (LEARNING,),
         "SPK001": (UNSTABLE,),
         "SPK002": (UNSTABLE,),
         "SPK003": (UNSTABLE,),
@@ -133,6 +134,7 @@ CODES: Mapping[str, Mapping[str, Symptoms]] = {
         "UND005": (LEARNING,),
         "UND006": (LEARNING,),
         "UND007": (LEARNING,),
+        "UND008": (LEARNING,),
     },
     "trainproof": {
         "TP-NAN": (PRECISION, UNSTABLE),

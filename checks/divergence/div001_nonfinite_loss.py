@@ -12,8 +12,6 @@ from diag.vocabulary import DIVERGED, ERROR
 
 EARLY_SHARE = 0.1
 """A loss that is lost in the first tenth of the run had too high a rate from the start (S1-063)."""
-MOSTLY = 0.5
-"""Share of non-finite values from which on the loss of a reward-driven run is lost."""
 HUGE_GROWTH = 10.0
 """Growth of the loss over its own start that shows an explosion before the first NaN."""
 
@@ -56,13 +54,11 @@ class NonfiniteLoss(Check):
         for name, curve in losses:
             if curve is None:
                 continue
-            bad = ~np.isfinite(curve.value)
-            if not bool(bad.any()):
+            if not examination.is_lost(curve):
                 continue
+            bad = ~np.isfinite(curve.value)
             index = int(np.argmax(bad))
             step, total = int(curve.step[index]), examination.total_steps
-            if examination.is_reward_driven and not (bad[-1] and bad.mean() >= MOSTLY):
-                continue  # some of these logs hold a NaN where a batch had nothing to average
             recovered = bool(np.isfinite(curve.value[-1])) and int(bad.sum()) <= 2
             before = curve.value[:index][np.isfinite(curve.value[:index])]
             grew = bool(before.size) and float(np.abs(before).max()) > HUGE_GROWTH * max(abs(float(before[0])), 1e-12)

@@ -23,9 +23,10 @@ SWING_WEIGHT = 0.4
 Healthy controls of the fault benchmark swing by up to 3.5%, those with a rate ten times too high or a batch of 2 by 4.5% and more."""
 MOST_FROM_SWINGS = 2.4
 MOST_FROM_SMALL = 1.6
-LARGE_SHARE, FEW_SHARE = 0.05, 0.15
+LARGE_SHARE, FEW_NOISE = 0.05, 0.15
 """Share of the whole fall of the log loss that swings must make up to weigh more (a regression whose loss fell fiftyfold swings by
-tenths), and the same where there are few evaluations to know the noise by, or no training loss to know the fall by."""
+tenths), and the noise, log units, that they must have where there are few evaluations to know it by, or no training loss to know the
+fall by."""
 MANY_EVALS = 10
 """Evaluations from which on the noise of their second half is known well."""
 SMALL_BATCH = 4
@@ -42,6 +43,11 @@ ANNEALED = 2.4
 HOT, HOT_EVALS, ROSE, ROSE_SHARE, CAME_BACK, CALMED = 0.4, 5, 0.03, 0.25, 0.5, 0.7
 """What that is: relative rate and number of evaluations of the hot part; the rise there in log units and as a share of the whole fall
 (healthy controls: up to 0.14); the share of it that is gone at the end; and the most that is left of the noise."""
+DIED, DIED_FALL, DIED_WEIGHT = 30.0, 0.35, 1.2
+"""Times by which the gradient norm fell from its first values (the median of three) to the second half of the run, the fall of the log
+training loss up to which that is no success, and what it weighs: steps too long carry the weights to where nothing moves them."""
+MINIMUM_NORMS = 20
+"""Logged gradient norms that their fall is read from."""
 NO_CLIPPING = 0.8
 STUCK = 0.8
 RISING = 1.0
@@ -98,6 +104,7 @@ class LearningRateTooHigh(Check):
             "eval swings": "the evaluation loss swings at an undecayed rate",
             "few samples": f"a step sees {examination.number('global_batch_size') or 0:g} samples",
             "annealed": "the evaluation loss rises at the peak rate and comes back only as the rate decays",
+            "gradients died": "the gradient norm fell to a thirtieth of the first ones while the loss did not fall much",
             "no clipping": "gradients are not clipped",
             "stuck": "the loss falls fast and then sticks",
             "rising": "the training loss rises again",
@@ -137,7 +144,7 @@ class LearningRateTooHigh(Check):
             if noise >= NOTABLE:
                 share = noise / max(fallen(examination, series), NOTABLE)
                 known = len(series) >= MANY_EVALS and examination.train is not None
-                large = share >= (LARGE_SHARE if known else FEW_SHARE)
+                large = share >= LARGE_SHARE if known else noise >= FEW_NOISE
                 most = MOST_FROM_SWINGS if large else MOST_FROM_SMALL
                 signs["eval swings"] = WILD_SWINGS if noise >= WILD and large else min(most, SWING_WEIGHT * 100 * noise)
             rise = float(series.y[-1] - series.y.min())
@@ -145,6 +152,8 @@ class LearningRateTooHigh(Check):
                 signs["eval turned up"] = 0.5
         elif series is not None and annealed(examination, series):
             signs["annealed"] = ANNEALED
+        if gradients_died(examination):
+            signs["gradients died"] = DIED_WEIGHT
         batch = examination.number("global_batch_size")
         if "eval swings" in signs and batch is not None and batch <= SMALL_BATCH:
             signs["few samples"] = FEW_SAMPLES
@@ -179,3 +188,13 @@ def annealed(examination: Examination, series: Series) -> bool:
     above = y - np.minimum.accumulate(y)
     rise, peak = float(above.max()), float(y[int(above.argmax())])
     return rise > max(ROSE, ROSE_SHARE * fallen(examination, series)) and float(series.y[-1]) < peak - CAME_BACK * rise
+
+
+def gradients_died(examination: Examination) -> bool:
+    """Whether the gradient norm fell to a fraction of its first values without a loss that fell in proportion."""
+    curve, train = examination.run.curve("grad_norm"), examination.train
+    if curve is None or train is None or len(curve.finite()) < MINIMUM_NORMS:
+        return False
+    norm = curve.finite().value
+    first, late = float(np.median(norm[:3])), float(np.median(norm[norm.size // 2 :]))
+    return 0 < late * DIED < first and float(train.y[0]) - train.level(0.8, 1.0) < DIED_FALL

@@ -40,6 +40,7 @@ class Fp16Nonfinite(Check):
     name = "fp16-nonfinite"
     severity = ERROR
     rules = ("S3-168", "S3-169", "S3-170")
+    reward_logs = True
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -53,7 +54,7 @@ class Fp16Nonfinite(Check):
         if precision != "fp16":
             return
         for name, curve in losses:
-            if curve is None or bool(np.isfinite(curve.value).all()):
+            if curve is None or not examination.is_lost(curve):
                 continue
             first = int(np.argmax(~np.isfinite(curve.value)))
             grew = growth(curve, first)

@@ -12,5 +12,6 @@ def checks() -> list[Check]:
     from diag.checks.reward.rlh003_reward_flat import RewardFlat
     from diag.checks.reward.rlh004_preference_margin import PreferenceMargin
     from diag.checks.reward.rlh005_policy_froze import PolicyFroze
+    from diag.checks.reward.rlh006_policy_barely_moved import PolicyBarelyMoved
 
-    return [RewardCollapse(), KlBlowUp(), RewardFlat(), PreferenceMargin(), PolicyFroze()]
+    return [RewardCollapse(), KlBlowUp(), RewardFlat(), PreferenceMargin(), PolicyFroze(), PolicyBarelyMoved()]

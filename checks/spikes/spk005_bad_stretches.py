@@ -89,7 +89,7 @@ class BadStretches(Check):
                 "median_height": round(math.expm1(min(height, 50.0)), 4),
                 "share": round(points / len(train), 4),
             },
-            causes={"data_corruption": 3.5, "lr_too_high": -1.0},
+            causes={"data_corruption": 4.5, "lr_too_high": -2.0},
             verdicts={UNSTABLE: 4.0},
         )
 

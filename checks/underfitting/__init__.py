@@ -14,5 +14,15 @@ def checks() -> list[Check]:
     from diag.checks.underfitting.und005_weight_decay import WeightDecay
     from diag.checks.underfitting.und006_early_plateau import EarlyPlateau
     from diag.checks.underfitting.und007_narrow_layers import NarrowLayers
+    from diag.checks.underfitting.und008_barely_fitted import BarelyFitted
 
-    return [StillImproving(), NoProgress(), MinimalImprovement(), AdapterCapacity(), WeightDecay(), EarlyPlateau(), NarrowLayers()]
+    return [
+        StillImproving(),
+        NoProgress(),
+        MinimalImprovement(),
+        AdapterCapacity(),
+        WeightDecay(),
+        EarlyPlateau(),
+        NarrowLayers(),
+        BarelyFitted(),
+    ]

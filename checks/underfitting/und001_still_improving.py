@@ -53,6 +53,8 @@ UNFINISHED = 0.9
 HOT = 0.5
 LOST = 0.1
 """Distance of the end from the lowest level, log units, from which on a loss that falls only comes back from where it rose to."""
+FEW_UPDATES, GAIN_FEW_UPDATES = 100, 0.02
+"""Optimizer steps that the guides ask for at least, and a fall over the last quarter of fewer, log units, that says they were too few."""
 ONE_PASS = 2.0
 """Epochs up to which nothing can have been memorized yet: what the loss still gains, it gains on samples it sees for the first time."""
 GAIN_ONE_PASS = 0.05
@@ -114,7 +116,8 @@ class StillImproving(Check):
         hot = float(examination.schedule(series.step[-1:])[0]) >= HOT and schedule_is_known(examination)
         if hot and evaluated:
             unknown = overfits is None and (passes(examination) or math.inf) > FEW_PASSES
-            enough = measured.predicted > (GAIN_UNKNOWN if unknown else GAIN_HOT)
+            sure = measured.predicted * (1 - measured.error / measured.latest) if measured.latest > 0 else 0.0
+            enough = sure > (GAIN_UNKNOWN if unknown else GAIN_HOT)
         else:
             annealing = ANNEALING * series.sigma if evaluated else 0.0
             repeated = (passes(examination) or 0.0) > FEW_PASSES
@@ -127,6 +130,8 @@ class StillImproving(Check):
                 and (overfits or 0.0) < SMOOTH_GAP
             ):
                 enough = enough or measured.predicted > GAIN_SMOOTH + SMOOTH_NOISE * series.sigma
+            if evaluated and examination.updates < FEW_UPDATES and (overfits or 0.0) < SAME:
+                enough = enough or measured.latest > GAIN_FEW_UPDATES
             if evaluated and (passes(examination) or math.inf) <= ONE_PASS and (overfits or 0.0) < SAME:
                 enough = enough or measured.latest > GAIN_ONE_PASS
         certain = measured.latest > (CERTAIN if evaluated else 2 * CERTAIN) * measured.error

@@ -49,6 +49,19 @@ def test_a_nan_gradient_norm_alone_is_not_a_lost_loss() -> None:
     assert found(builder.metric("grad_norm", norm), "DIV001") == []
 
 
+@pytest.mark.parametrize(
+    ("rows", "fires"),
+    [(slice(100, None), True), (slice(101, None), False), (slice(0, 199), False), (slice(None, None, 10), False)],
+    ids=["half", "less than half", "finite again", "now and then"],
+)
+def test_in_a_reward_driven_run_only_a_loss_that_is_mostly_lost_is_an_error(rows: slice, fires: bool) -> None:
+    builder = healthy().no_eval()
+    train = builder.train.copy()
+    train[rows] = np.nan
+    assert severities(builder.losses(train), "DIV001") == ["error"], "without a reward any of them counts"
+    assert severities(builder.losses(train).metric("reward", 0.5), "DIV001") == ["error"] * fires
+
+
 def test_a_loss_that_climbs_and_stays_up_is_divergence() -> None:
     builder = healthy().blow_up(at=0.6, to=8.0)
     assert severities(builder, "DIV002") == ["error"]

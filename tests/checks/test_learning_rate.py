@@ -59,6 +59,14 @@ def test_few_evaluations_must_swing_more() -> None:
     assert found(swinging(0.03, evals=8), "LRS001") == []
 
 
+@pytest.mark.parametrize(("noise", "evals", "fires"), [(0.07, 8, True), (0.055, 8, False), (0.055, 12, True)])
+def test_few_evaluations_must_swing_by_much_however_little_the_loss_fell(noise: float, evals: int, fires: bool) -> None:
+    """At the upper end of the band wild swings are enough."""
+    builder = swinging(noise, evals=evals).hyperparameters(learning_rate=1e-2)
+    little = healthy(evals=evals, start=1.5)
+    assert bool(found(builder.losses(little.train, builder.eval), "LRS001")) is fires
+
+
 @pytest.mark.parametrize(("batch", "first"), [(2, "batch_too_small"), (4, "batch_too_small"), (8, "lr_too_high")])
 def test_swings_at_a_few_samples_a_step_are_their_noise(batch: int, first: str) -> None:
     (finding,) = found(swinging(0.03, global_batch_size=batch), "LRS001")
@@ -116,6 +124,42 @@ def test_an_evaluation_loss_that_comes_back_only_as_the_rate_decays_is_a_sign() 
 )
 def test_without_a_rise_and_a_return_there_was_nothing_to_anneal(builder: RunBuilder) -> None:
     assert all("annealed" not in finding.evidence["signs"] for finding in found(builder, "LRS001"))
+
+
+def died(left: float = 0.02, fall: float = 0.2, rate: float = 0.021, n: int = 200, first: int = 5) -> RunBuilder:
+    """A rate twice above its band; the gradient norm falls to ``left`` after the first rows, the loss by ``fall`` (log units)."""
+    builder = healthy(n=n).lr("cosine", peak=rate, warmup=0.0).hyperparameters(learning_rate=rate, optimizer="adamw")
+    index = np.arange(n)
+    norm = np.where(index < first, 1.5, 1.5 * left) * np.exp(0.1 * np.random.default_rng(0).standard_normal(n))
+    train, evals = (2.3 * np.exp(-fall * step / builder.step[-1]) for step in (builder.step, builder.eval_step))
+    return builder.losses(train, evals).metric("grad_norm", norm)
+
+
+def test_gradients_that_die_while_the_loss_hardly_falls_are_a_sign() -> None:
+    (finding,) = found(died(), "LRS001")
+    assert finding.severity == "warning"
+    assert finding.evidence["signs"] == ["gradients died"]
+    assert finding.evidence["score"] == pytest.approx(1.2 * np.log(2.1) + 1.2, abs=0.01)
+    assert found(died(rate=0.01), "LRS001") == [], "it is one sign, and not enough alone"
+
+
+@pytest.mark.parametrize(
+    ("builder", "dead"),
+    [
+        (died(left=1 / 40), True),
+        (died(left=1 / 22), False),
+        (died(fall=0.37), True),
+        (died(fall=0.42), False),
+        (died(n=20), True),
+        (died(n=19), False),
+        (died(first=2), True),
+        (died(first=1), False),
+        (died(first=160), False),
+    ],
+    ids=["a fortieth", "a twentieth", "a third", "fell well", "20 norms", "19 norms", "two high norms", "one", "late"],
+)
+def test_only_a_norm_that_falls_far_and_for_most_of_the_run_has_died(builder: RunBuilder, dead: bool) -> None:
+    assert bool(found(builder, "LRS001")) is dead
 
 
 def test_without_a_rate_it_is_skipped() -> None:

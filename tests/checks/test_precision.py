@@ -183,6 +183,20 @@ def test_fp16_check_is_silent(run: Run) -> None:
     assert findings(run, "PRC004") == []
 
 
+@pytest.mark.parametrize(
+    ("lost_rows", "fires"),
+    [(slice(100, None), True), (slice(101, None), False), (slice(0, 199), False), (slice(None, None, 10), False)],
+    ids=["half", "less than half", "finite again", "now and then"],
+)
+def test_in_a_reward_driven_run_only_a_loss_that_is_mostly_lost_counts(lost_rows: slice, fires: bool) -> None:
+    """Some of these logs hold a NaN where a batch had nothing to average."""
+    base = healthy().no_eval().hyperparameters(precision="fp16")
+    train = base.train.copy()
+    train[lost_rows] = np.nan
+    assert findings(base.losses(train).run(), "PRC004"), "without a reward any of them counts"
+    assert bool(findings(base.losses(train).metric("reward", 0.5).run(), "PRC004")) is fires
+
+
 @given(seed=st.integers(0, 200), precision=st.sampled_from(["fp16", "bf16", "fp32"]))
 def test_family_is_silent_on_healthy_runs(seed: int, precision: str) -> None:
     random = np.random.default_rng(seed)

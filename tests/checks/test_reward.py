@@ -158,6 +158,50 @@ def test_a_policy_without_norms_is_not_judged() -> None:
     assert "RLH005" in [skip.code for skip in examine(policy(0.5), select=["RLH005"]).skipped]
 
 
+def creeping(end: float = 0.009, rise: float = 0.05, bend: float = 2.0, n: int = N, level: float = 0.4) -> Run:
+    """A policy that has come ``end`` nats far, by a power of the steps, its noisy reward higher by the share ``rise``."""
+    time = np.arange(1, N + 1) / N
+    run = policy(level * (1 + rise * time), noise=0.015, kl=end * time**bend * np.exp(0.2 * np.random.default_rng(4).standard_normal(N)))
+    for name, curve in run.curves.items():
+        run.curves[name] = curve.select(np.arange(N) < n)
+    return run
+
+
+def test_a_policy_that_creeps_away_from_its_start_has_too_low_a_rate() -> None:
+    (finding,) = look(creeping(), "RLH006")
+    assert finding.severity == "warning"
+    assert finding.metric == "kl"
+    assert finding.evidence["divergence"] == pytest.approx(0.008, abs=0.002)
+    assert finding.evidence["divergence_in_the_middle"] == pytest.approx(0.0018, abs=0.0005)
+    verdict = diagnosed(creeping())
+    assert (verdict.verdict, verdict.causes[0].cause) == ("UNDERFIT", "lr_too_low")
+
+
+@pytest.mark.parametrize(
+    ("run", "fires"),
+    [
+        (creeping(end=0.09), True),
+        (creeping(end=0.13), False),
+        (creeping(bend=0.75), True),
+        (creeping(bend=0.3), False),
+        (creeping(rise=0.14), True),
+        (creeping(rise=0.22), False),
+        (creeping(rise=-0.1), False),
+        (creeping(level=-0.4, rise=-0.05), True),
+        (creeping(n=20), True),
+        (policy(np.where(np.arange(N) < 20, 0.0, 0.5), noise=0.0, kl=np.linspace(0, 0.01, N)), False),
+    ],
+    ids=["near", "far", "grows", "settled", "rose little", "learned", "fell", "negative", "few points", "from nothing"],
+)
+def test_only_a_policy_that_is_near_its_start_and_still_leaving_it_creeps(run: Run, fires: bool) -> None:
+    assert bool(look(run, "RLH006")) is fires
+
+
+def test_whether_a_policy_creeps_is_not_known_without_its_divergence() -> None:
+    assert next(skip.reason for skip in examine(policy(RISING), select=["RLH006"]).skipped) == "kl was not logged"
+    assert "needs 20 points" in next(skip.reason for skip in examine(creeping(n=19), select=["RLH006"]).skipped)
+
+
 def preferences(**metrics: Any) -> Run:
     run = healthy(n=40).no_eval()
     for name, values in metrics.items():

@@ -132,6 +132,15 @@ def test_stretches_with_an_abrupt_beginning_and_end_point_to_the_data() -> None:
     assert (verdict.verdict, verdict.causes[0].cause) == ("UNSTABLE", "data_corruption")
 
 
+def test_what_comes_and_goes_within_a_step_is_the_data_even_at_a_rate_far_above_its_band() -> None:
+    builder = stretched((60, 66), (120, 127)).lr("constant", peak=0.08, warmup=0.0)
+    known = builder.hyperparameters(learning_rate=0.08, optimizer="adamw")
+    assert severities(known, "LRS001") == ["warning"]
+    scores = {cause.cause: cause.score for cause in diagnosed(known).causes}
+    assert scores["data_corruption"] > 0.9
+    assert scores["lr_too_high"] < 0.5
+
+
 @pytest.mark.parametrize(("stretch", "fires"), [((60, 70), True), ((60, 65), False), ((190, 200), False), ((8, 18), False)])
 def test_a_lone_stretch_must_last_and_lie_within_the_run(stretch: tuple[int, int], fires: bool) -> None:
     assert bool(found(stretched(stretch), "SPK005")) is fires

@@ -107,6 +107,25 @@ def test_smooth_evaluations_over_few_passes_show_learning(epochs: float, noise: 
     assert bool(found(noisy, "UND001")) is fires
 
 
+@pytest.mark.parametrize(
+    ("n", "rate", "apart", "fires"),
+    [(18, 0.07, 0.0, True), (22, 0.07, 0.0, False), (18, 0.03, 0.0, False), (18, 0.07, 0.08, False)],
+    ids=["under 100 updates", "over 100", "hardly falls", "has begun to memorize"],
+)
+def test_fewer_updates_than_the_guides_ask_for_need_only_a_small_fall(n: int, rate: float, apart: float, fires: bool) -> None:
+    builder = falling(rate, n=n, epochs=5.0, apart=apart, noise=0.002, evals=6).lr("cosine", warmup=0.0)
+    assert bool(found(builder, "UND001")) is fires
+
+
+@pytest.mark.parametrize(("noise", "fires"), [(0.002, True), (0.006, False)])
+def test_at_an_undecayed_rate_a_small_gain_must_exceed_its_error(noise: float, fires: bool) -> None:
+    """The trend over the second half is certain in both, and the predicted gain 4%."""
+    builder = healthy(n=400, evals=40, noise=0.0, offset=0.0, epochs=2).lr("constant", warmup=0.0)
+    swings = noise * np.tile([1.0, -1.0], 20)
+    small = 2.0 * np.exp(-0.05 * builder.eval_step / builder.step[-1] + swings)
+    assert bool(found(builder.losses(np.full(400, 1.8), small), "UND001")) is fires
+
+
 @pytest.mark.parametrize(("noise", "fires"), [(0.01, False), (0.2, True)])
 def test_a_gap_counts_beyond_the_error_of_the_training_level(noise: float, fires: bool) -> None:
     builder = falling(0.5, n=40, apart=0.18).lr("constant", warmup=0.0)
@@ -288,6 +307,13 @@ def test_an_early_plateau_is_a_remark_and_the_run_healthy() -> None:
     assert found(healthy(noise=0.01).still_falling(rate=1.0), "UND006") == []
 
 
+@pytest.mark.parametrize(("known", "code"), [({"lora_rank": 1}, "UND004"), ({"weight_decay": 3.0}, "UND005")], ids=["rank", "decay"])
+def test_too_few_evaluations_leave_the_training_loss_to_judge_by(known: dict[str, float], code: str) -> None:
+    assert [finding.metric for finding in found(healthy(evals=4).hyperparameters(**known), code)] == ["train/loss"]
+    assert [finding.metric for finding in found(healthy(evals=5).hyperparameters(**known), code)] == ["eval/loss"]
+    assert reason(healthy(n=4, evals=4).hyperparameters(**known), code) == "needs 5 points of a loss"
+
+
 def narrow(base: RunBuilder | None = None, **config: Any) -> Run:
     """A run with a configuration, ``model__width=2`` for the key ``model.width``."""
     return (base or healthy().plateau(at=0.1)).run(config={key.replace("__", "."): Hyperparameter(value) for key, value in config.items()})
@@ -326,6 +352,125 @@ def test_a_model_that_fits_its_data_is_wide_enough() -> None:
     assert found(narrow(healthy().nan(), model__hidden=2), "UND007") == []
 
 
+def test_a_width_is_judged_by_the_training_loss_where_there_are_few_evaluations() -> None:
+    few = healthy(evals=4).plateau(at=0.1)
+    assert [finding.metric for finding in found(narrow(few, model__hidden=2), "UND007")] == ["train/loss"]
+    apart = few.losses(evals=few.eval * np.exp(0.5))
+    assert len(found(narrow(apart, model__hidden=2), "UND007")) == 1, "a training loss has no gap to itself"
+
+
 def test_without_a_width_nothing_is_known_of_it() -> None:
     assert reason(healthy(), "UND007") == "no width of the hidden layers is configured"
     assert reason(narrow(healthy(n=4).no_eval(), model__hidden=2), "UND007") == "needs 5 points of a loss"
+
+
+def barely(
+    fall: float = 0.12,
+    *,
+    gap: float = 0.01,
+    noise: float = 0.02,
+    n: int = 200,
+    evals: int = 12,
+    epochs: float = 8.0,
+    config: dict[str, Any] | None = None,
+    rows: Any = 1.0,
+    **known: Any,
+) -> Run:
+    """A small net: the losses fall by ``fall`` (log units) over four fifths of the run, the evaluation loss lies ``gap`` above."""
+    builder = healthy(n=n, evals=evals, epochs=epochs).lr("constant", peak=2e-4, warmup=0.1)
+    random = np.random.default_rng(0)
+    train, level = (2.35 * np.exp(-fall * np.minimum(step / (0.8 * builder.step[-1]), 1.0)) for step in (builder.step, builder.eval_step))
+    known = {"optimizer": "sgd", "learning_rate": 2e-4, "num_epochs": epochs, **known}
+    base = builder.losses(train * np.exp(noise * random.standard_normal(n)) * rows, level * np.exp(gap)).hyperparameters(**known)
+    layers = {"model.hidden": 48, "model.layers": 3, "model.activation": "relu"} if config is None else config
+    return base.run(config={key: Hyperparameter(value) for key, value in layers.items()})
+
+
+def test_a_net_that_fits_its_own_data_no_better_than_others_has_hardly_been_trained() -> None:
+    (finding,) = found(barely(), "UND008")
+    assert finding.severity == "warning"
+    assert finding.metric == "train/loss"
+    assert finding.evidence["fall"] == pytest.approx(0.12, abs=0.02)
+    assert finding.evidence["generalization_gap"] == pytest.approx(0.01, abs=0.01)
+    verdict = diagnosed(barely())
+    assert (verdict.verdict, verdict.causes[0].cause) == ("UNDERFIT", "lr_too_low")
+
+
+@pytest.mark.parametrize(
+    ("run", "fires"),
+    [
+        (barely(0.07), True),
+        (barely(0.03), False),
+        (barely(0.26), True),
+        (barely(0.35), False),
+        (barely(0.22, noise=0.2), False),
+        (barely(gap=0.05, noise=0.005), True),
+        (barely(gap=0.07, noise=0.005), False),
+        (barely(gap=-0.2), True),
+        (barely(dropout=0.3), True),
+        (barely(dropout=0.4), False),
+        (barely(epochs=2.6), True),
+        (barely(epochs=2.4), False),
+        (barely(n=20), True),
+        (barely(evals=4), True),
+    ],
+    ids=[
+        "moved",
+        "did not move",
+        "fell by less than a quarter",
+        "fell by more",
+        "may have, under the noise",
+        "no gap",
+        "a gap has opened",
+        "below the training loss",
+        "little dropout",
+        "much dropout",
+        "enough epochs",
+        "too few epochs",
+        "enough rows",
+        "enough evaluations",
+    ],
+)
+def test_only_a_small_fall_without_a_gap_after_some_epochs_is_hardly_a_fit(run: Run, fires: bool) -> None:
+    assert bool(found(run, "UND008")) is fires
+
+
+@pytest.mark.parametrize(("high", "low", "fires"), [(3, 200, True), (6, 200, False), (0, 186, True), (0, 180, False)])
+def test_the_fall_is_measured_from_the_first_rows_to_the_last_sixth(high: int, low: int, fires: bool) -> None:
+    index = np.arange(200)
+    run = barely(gap=-0.2, rows=np.where(index < high, 1.4, 1.0) * np.where(index >= low, 1 / 1.4, 1.0))
+    assert bool(found(run, "UND008")) is fires
+
+
+@pytest.mark.parametrize(
+    ("run", "why"),
+    [
+        (barely(config={}), "not known to be a net trained from scratch"),
+        (barely(method="sft"), "not known to be a net trained from scratch"),
+        (barely(epochs=2.4), "fewer than 2.5 epochs, or much dropout: no gap is to be expected"),
+        (barely(rows=np.where(np.arange(200) == 50, np.nan, 1.0)), "the losses cannot be compared"),
+        (barely(n=19), "needs 20 points of train/loss, has 19"),
+        (barely(evals=3), "needs 4 evaluations, has 3"),
+    ],
+    ids=["no layers", "fine-tuning", "epochs", "NaN", "rows", "evaluations"],
+)
+def test_a_fit_that_cannot_be_judged_has_a_reason(run: Run, why: str) -> None:
+    assert reason(run, "UND008") == why
+
+
+@pytest.mark.parametrize(
+    ("known", "cause"),
+    [
+        ({"learning_rate": 0.016}, "lr_too_low"),
+        ({"learning_rate": 0.018}, "frozen_parameters"),
+        ({"learning_rate": 0.6}, "lr_too_high"),
+        ({"learning_rate": 0.03, "dataset_size": 400, "global_batch_size": 32}, "batch_too_large"),
+        ({"learning_rate": 0.03, "dataset_size": 800, "global_batch_size": 32}, "frozen_parameters"),
+        ({"config": {"model.hidden": 48, "model.layers": 5, "model.activation": "sigmoid"}}, "vanishing_gradients"),
+        ({"config": {"model.hidden": 48, "model.layers": 4, "model.activation": "sigmoid"}}, "lr_too_low"),
+    ],
+    ids=["low", "usual", "high", "few updates", "updates enough", "deep", "not deep"],
+)
+def test_why_a_net_hardly_fits_is_read_from_the_configuration(known: dict[str, Any], cause: str) -> None:
+    (finding,) = found(barely(**known), "UND008")
+    assert max(finding.causes, key=lambda name: finding.causes[name]) == cause
