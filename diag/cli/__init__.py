@@ -17,11 +17,13 @@ COMMANDS = {
     "lint": "Look at training configs before anything has run.",
     "fix": "Turn findings into changes: arguments, YAML, JSON, Python, a diff, or in place.",
     "convert": "Write a training config in another framework's words.",
+    "replay": "Test a prescription by short trainings with and without it.",
+    "lr-find": "Find a learning rate by training at rising ones.",
     "checks": "List the checks and the lint rules.",
     "explain": "Print the page of a check or lint rule.",
     "rules": "List what the published guides say.",
 }
-"""Command name, which is also its module under ``diag.cli``, to its one-line help."""
+"""Command name to its one-line help; with an underscore for the hyphen it is also its module under ``diag.cli``."""
 
 EXIT_USAGE = 2
 EXIT_BUG = 4
@@ -39,7 +41,7 @@ class LazyGroup(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        command = import_module(f"diag.cli.{cmd_name}").command
+        command = import_module(f"diag.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)  # narrows the type; the module is ours
         return command
 

@@ -60,8 +60,9 @@ def test_uses_name_what_carries_a_row() -> None:
     assert "profile learning_rate" in used["S1-127"]
     assert "choice lr_scheduler" in used["S0-007"]
     assert used["S0-041"] == ("automodel step_scheduler.num_epochs",)
-    assert used["S3-104"] == ()
-    assert rulebook.waiting()["S3-104"].target == "tuning"
+    assert used["S3-104"] == ("docs lr-find.md#the-finder-that-the-guides-print",)
+    assert used["S3-152"] == ()
+    assert rulebook.waiting()["S3-152"].target == "replay"
 
 
 def test_a_row_without_a_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

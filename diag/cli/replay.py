@@ -1,0 +1,147 @@
+"""``diag replay``: test a prescription by short trainings."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from diag.cli.common import write_output
+
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def duration(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """Option callback: seconds, or a number with a unit, such as ``90s``, ``5m``, ``1.5h``."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value.strip().lower())
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if not seconds > 0:
+        raise click.BadParameter(f"{value!r} is no time; write it like 300, 90s, 5m or 1h", context, parameter)
+    return seconds
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--probe", metavar="SPEC", help="The training: file.py:function or package.module:function. Its code is run.")
+@click.option("--init", metavar="[FILE]", is_flag=False, flag_value="probe.py", help="Write a probe to start from (probe.py), and end.")
+@click.option("--seeds", type=click.IntRange(3, 16), default=5, show_default=True, metavar="N", help="Most paired seeds.")
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Optimizer steps to train. [default: a quarter of the plan]")
+@click.option("--budget", callback=duration, metavar="TIME", help="Stop after this time, with what is finished: 90s, 5m, 1h.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True, help="Where to train.")
+@click.option("--out", metavar="DIR", help="Folder of the results; what is finished there is not trained again. [default: replay-RUN]")
+@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Report format.")
+@click.option("--output", "-o", metavar="FILE", help="Write the report to FILE instead of the terminal.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def command(
+    run: str | None,
+    probe: str | None,
+    init: str | None,
+    seeds: int,
+    steps: int | None,
+    budget: float | None,
+    device: str,
+    out: str | None,
+    format_: str,
+    output: str | None,
+    debug: bool,
+) -> int:
+    """Test the prescription of a run by short trainings with and without it.
+
+    RUN is the log or the folder of one run. The probe is your own code: a function that makes a small copy of the training from
+    hyperparameters and a seed (start from --init). It is trained as recorded and as prescribed, with the same seeds, until it is
+    clear which is better.
+
+    \b
+    Exit codes:
+      0    CONFIRMED: the prescription helps
+      1    REFUTED: it does harm
+      2    wrong usage, an input that cannot be read, or a probe that cannot be used
+      3    INCONCLUSIVE, or there is no prescription to test
+      130  interrupted; what was finished is kept
+    """
+    if init is not None:
+        from diag.replay.probe import write_template
+
+        write_template(Path(init))
+        click.echo(f"Wrote {init}. Make it your training, then: diag replay {run or 'RUN'} --probe {init}:probe", err=True)
+        return 0
+    if run is None:
+        raise click.UsageError("which run? Give its log or folder", click.get_current_context())
+    if probe is None:
+        raise click.UsageError(
+            "which training? Give --probe file.py:function; --init writes one to start from", click.get_current_context()
+        )
+    return _replay(run, probe, seeds, steps, budget, device, out, format_, output)
+
+
+def _replay(
+    path: str,
+    spec: str,
+    seeds: int,
+    steps: int | None,
+    budget: float | None,
+    device: str,
+    out: str | None,
+    format_: str,
+    output: str | None,
+) -> int:
+    import math
+
+    from diag.analysis import analyze
+    from diag.errors import UsageError
+    from diag.replay.probe import load, require_torch
+    from diag.report import Layout
+
+    require_torch()
+    runs = analyze(path).runs
+    if len(runs) != 1:
+        raise UsageError(f"{path} holds {len(runs)} runs; name one of them: {', '.join(report.run.path for report in runs[:5])}")
+    from diag.replay.experiment import Settings, replay
+    from diag.replay.store import OUTCOME, write
+    from diag.replay.training import user_code
+    from diag.report.replay import render, render_json
+
+    with user_code(f"importing the probe {spec}"):
+        function = load(spec)
+
+    folder = Path(out) if out else Path(f"replay-{re.sub(r'[^A-Za-z0-9._-]+', '-', runs[0].run.id)}")
+    settings = Settings(seeds, steps, math.inf if budget is None else budget, device)
+    try:
+        with _Progress() as progress:
+            outcome = replay(runs[0], function, settings, folder=folder, on_progress=progress)
+    except KeyboardInterrupt:
+        click.echo(f"diag: the same command goes on from what is finished in {folder}", err=True)
+        raise
+    write(folder / OUTCOME, render_json(outcome))
+    layout = Layout.of_file() if output not in (None, "-") else Layout.of_stream(sys.stdout)
+    write_output(render_json(outcome) if format_ == "json" else render(outcome, layout), output)
+    return outcome.exit_code
+
+
+class _Progress:
+    """One line on stderr, where that is a terminal: what is being trained."""
+
+    def __init__(self) -> None:
+        self._shows = sys.stderr.isatty()
+        self._done = 0
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __call__(self, arm: str, seed: int, steps: int) -> None:
+        """Say what is trained next."""
+        self._done += 1
+        self._show(f"training {self._done}: {arm}, seed {seed}, {steps} steps")
+
+    def _show(self, text: str) -> None:
+        if self._shows:
+            click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+
+    def __exit__(self, *error: Any) -> None:
+        if self._done:
+            self._show("")

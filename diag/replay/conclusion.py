@@ -1,0 +1,102 @@
+"""What a replay means: CONFIRMED, REFUTED or INCONCLUSIVE, in one sentence. The only place where that is decided."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from diag.replay.decision import BETTER, EXACT, LARGEST, LEAST_SEEDS, MARGIN, SAME, WORSE, Comparison
+from diag.replay.outcome import CONFIRMED, INCONCLUSIVE, REFUTED, ArmResult
+from diag.replay.symptom import Symptom
+from diag.text import counted
+
+MAJORITY: Final = 0.5
+"""Share of the seeds above which a symptom counts as there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What there is to decide by.
+
+    Attributes:
+        recorded: the recorded arm.
+        prescription: the prescribed one.
+        symptom: what the log of the run shows.
+        identical: whether the two logged the very same numbers.
+        steps: optimizer steps that were probed.
+        total_steps: optimizer steps of the plan.
+        seeds: most seeds that were allowed.
+    """
+
+    recorded: ArmResult
+    prescription: ArmResult
+    symptom: Symptom
+    identical: bool
+    steps: int
+    total_steps: int
+    seeds: int
+
+
+def conclude(evidence: Evidence) -> tuple[str, str]:
+    """The result and why.
+
+    A better loss confirms, and a worse one refutes, only where the recorded arm shows the symptom that the log shows: else the probe
+    is no picture of the run. A symptom that goes in so many seeds that chance is ruled out confirms too, unless the loss is worse. A
+    worse loss does not refute a change that takes the symptom away, as a steadier training may fall behind at first; one that
+    diverges where the recorded arm does not is refuted in any case.
+    """
+    recorded, prescription = evidence.recorded, evidence.prescription
+    comparison = prescription.comparison
+    if comparison is None:
+        return INCONCLUSIVE, "The budget ended before both arms were trained once."
+    n, changed = comparison.seeds, " and ".join(name for name, _, _ in prescription.changes)
+    if evidence.identical:
+        return INCONCLUSIVE, f"The probe does not use {changed}, or not before step {evidence.steps}: every number is as recorded."
+    seen = recorded.reappeared > MAJORITY * n
+    cured = seen and prescription.reappeared < MAJORITY * n
+    gain = _by(comparison)
+    shown = f"the symptom ({evidence.symptom}) shows in {recorded.reappeared} of {n} seeds as recorded"
+    both = f"{shown} and in {prescription.reappeared} with the change"
+    if comparison.decision == WORSE and _diverged(prescription) > MAJORITY * n and not _diverged(recorded):
+        return REFUTED, f"With the change the training diverges, in {_diverged(prescription)} of {n} seeds; as recorded it does not."
+    if comparison.decision == BETTER and seen:
+        return CONFIRMED, f"The loss is {gain} lower with the change, better in {comparison.wins} of {n} seeds; {both}."
+    if comparison.decision != WORSE and _cleared(recorded, prescription):
+        return CONFIRMED, f"The symptom goes: {both.removeprefix('the symptom ')}; the loss decides nothing yet."
+    if comparison.decision == WORSE and seen and not cured:
+        return REFUTED, f"The loss is {gain} higher with the change, worse in {n - comparison.wins} of {n} seeds; {both}."
+    if not seen and n >= LEAST_SEEDS:
+        return INCONCLUSIVE, f"The probe does not show what the log shows: {shown}. {_longer(evidence)}"
+    if comparison.decision == WORSE:
+        return INCONCLUSIVE, f"The symptom goes, but the loss is {gain} higher with the change. {_longer(evidence)}"
+    if comparison.decision == SAME:
+        return INCONCLUSIVE, f"The change makes no difference beyond {MARGIN:.1%}; {both}. {_longer(evidence)}"
+    if n < evidence.seeds:
+        return INCONCLUSIVE, f"The budget ended after {counted(n, 'seed')}, too few to decide."
+    return INCONCLUSIVE, f"The seeds do not agree: {comparison.wins} of {n} are better with the change. Try more seeds."
+
+
+def _by(comparison: Comparison) -> str:
+    """How much the loss differs; a loss that is not finite counts as LARGEST."""
+    if abs(math.log1p(-comparison.effect)) >= LARGEST - 1e-9:
+        return "at least ten times"
+    return f"{abs(comparison.effect):.1%}"
+
+
+def _cleared(recorded: ArmResult, prescription: ArmResult) -> bool:
+    """Whether the symptom goes in more seeds than chance explains (exact sign test), and comes in none."""
+    pairs = [(before.symptom, after.symptom) for before, after in zip(recorded.seeds, prescription.seeds, strict=False)]
+    return (False, True) not in pairs and 2.0 ** -pairs.count((True, False)) <= EXACT
+
+
+def _diverged(arm: ArmResult) -> int:
+    return sum(not math.isfinite(seed.final) for seed in arm.seeds)
+
+
+def _longer(evidence: Evidence) -> str:
+    """What to try where the horizon may be the reason."""
+    if evidence.steps >= evidence.total_steps:
+        return "The whole plan was trained: the probe differs from the run."
+    late = f", and the log shows it from step {evidence.symptom.start} on" if (evidence.symptom.start or 0) > evidence.steps else ""
+    return f"Try more steps: {evidence.steps} of {evidence.total_steps} were trained{late}."

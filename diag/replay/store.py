@@ -1,0 +1,96 @@
+"""Finished trainings on disk: a folder an arm and seed, with a log that ``diag analyze`` reads and the key it is found by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from diag.errors import UsageError
+from diag.replay.training import Trained
+from diag.result import plain
+
+LOG: Final = "metrics.jsonl"
+RECORD: Final = "arm.json"
+OUTCOME: Final = "replay.json"
+"""Of the whole replay, in its folder."""
+
+
+def key_of(**parts: Any) -> str:
+    """32 hex digits that name a training: the same parts, the same training."""
+    return hashlib.sha256(json.dumps(plain(parts), sort_keys=True).encode()).hexdigest()[:32]
+
+
+class Store:
+    """Keeps trainings under a folder, or nowhere if there is none."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def prepare(self) -> None:
+        """Make the folder, before anything is trained for it.
+
+        Raises:
+            UsageError: it cannot be made.
+        """
+        try:
+            if self.folder is not None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot write {self.folder}: {error.strerror or error}") from error
+
+    def place(self, arm: str, seed: int) -> Path | None:
+        """The folder of one training."""
+        return None if self.folder is None else self.folder / arm / f"seed-{seed}"
+
+    def get(self, arm: str, seed: int, key: str) -> Trained | None:
+        """A finished training with this very key, None if there is none (or what is there is damaged)."""
+        place = self.place(arm, seed)
+        if place is None:
+            return None
+        try:
+            record = json.loads((place / RECORD).read_text(encoding="utf-8"))
+            if record["key"] != key:
+                return None
+            lines = (place / LOG).read_text(encoding="utf-8").splitlines()[1:]
+            done = record["trained"]
+            rows = [json.loads(line) for line in lines]
+            if len(rows) != record["rows"]:
+                return None
+            return Trained(rows, done["steps"], done["total_steps"], done["loss"], done["stopped"], tuple(done["notes"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def put(self, arm: str, seed: int, key: str, hyperparameters: Mapping[str, Any], trained: Trained) -> None:
+        """Keep a finished training; the record is written last, so that what has one is whole.
+
+        Raises:
+            UsageError: the folder cannot be written.
+        """
+        place = self.place(arm, seed)
+        if place is None:
+            return
+        lines = [json.dumps(plain(hyperparameters)), *(json.dumps(row) for row in trained.rows)]
+        done = {name: value for name, value in asdict(trained).items() if name != "rows"}
+        write(place / LOG, "\n".join(lines) + "\n")
+        write(place / RECORD, json.dumps({"key": key, "seed": seed, "rows": len(trained.rows), "trained": done}, indent=1) + "\n")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a whole file or nothing.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import Any
+
+from diag.fixes import DISPLAY, Fix
+from diag.replay.arms import CONTROL, PRESCRIPTION, RECORDED, Arms, make_arms, override
+
+RUN = {"learning_rate": 0.01, "num_epochs": 4.0, "max_steps": 400, "global_batch_size": 32, "micro_batch_size": 32, "warmup_steps": 40.0}
+
+
+def fix(parameter: str, old: Any, new: Any, rank: int = 1, factor: float | None = None, applicability: str = "unsafe") -> Fix:
+    return Fix(parameter, old, new, factor, rank, "LRS001", "because", applicability=applicability)
+
+
+def made(*fixes: Fix) -> Arms:
+    arms = make_arms(RUN, fixes)
+    assert arms is not None
+    return arms
+
+
+def test_the_arms_of_a_prescription_of_two_changes() -> None:
+    arms = made(fix("learning_rate", 0.01, 0.002), fix("num_epochs", 4, 8), fix("learning_rate", 0.01, 0.001, 2))
+    assert arms.recorded.name == RECORDED and arms.recorded.hyperparameters == RUN
+    assert arms.prescription.name == PRESCRIPTION
+    assert arms.prescription.label == "learning_rate 0.01 → 0.002, num_epochs 4 → 8"
+    assert [arm.name for arm in arms.others] == ["only-learning_rate", "only-num_epochs", "rank-2", CONTROL]
+    assert arms.others[0].hyperparameters == {**RUN, "learning_rate": 0.002}
+
+
+def test_advice_and_what_no_short_training_shows_are_left_to_people() -> None:
+    arms = made(
+        fix("data", None, None, 1, applicability=DISPLAY),
+        fix("load_best_model_at_end", None, True, 2, applicability="safe"),
+        fix("learning_rate", 0.01, 0.002, 3),
+    )
+    assert arms.prescription.changes == (("learning_rate", 0.01, 0.002),)
+    assert arms.untested == ("data", "load_best_model_at_end")
+    assert make_arms(RUN, [fix("data", None, None, applicability=DISPLAY)]) is None
+
+
+def test_a_factor_needs_a_value_to_work_on() -> None:
+    assert made(fix("learning_rate", None, None, factor=0.5)).prescription.hyperparameters["learning_rate"] == 0.005
+    assert made(fix("learning_rate", None, None, factor=0.3)).prescription.hyperparameters["learning_rate"] == 0.003
+    assert make_arms(RUN, [fix("weight_decay", None, None, factor=0.5)]) is None
+
+
+def test_the_length_of_the_run_follows_epochs_and_batch() -> None:
+    assert override(RUN, {"num_epochs": 8})["max_steps"] == 800
+    larger = override(RUN, {"global_batch_size": 128})
+    assert (larger["max_steps"], larger["micro_batch_size"]) == (100, 32)
+    smaller = override(RUN, {"global_batch_size": 8})
+    assert (smaller["max_steps"], smaller["micro_batch_size"]) == (1600, 8)
+    assert override(RUN, {"num_epochs": 8, "max_steps": 50})["max_steps"] == 50
+
+
+def test_warmup_is_given_one_way() -> None:
+    assert "warmup_steps" not in override(RUN, {"warmup_ratio": 0.1})
+    assert "warmup_ratio" not in override({"warmup_ratio": 0.1}, {"warmup_steps": 10})
+
+
+def test_no_two_arms_train_the_same() -> None:
+    arms = made(fix("learning_rate", 0.01, 0.002), fix("learning_rate", 0.01, 0.002, 2), fix("weight_decay", None, 0.1, 3))
+    trained = [arm.hyperparameters for arm in (arms.recorded, arms.prescription, *arms.others)]
+    assert all(trained.count(one) == 1 for one in trained)
+
+
+def test_the_control_is_the_same_every_time() -> None:
+    change = fix("learning_rate", 0.01, 0.002)
+    assert made(change).others == made(change).others
+    assert made(change).others[-1].name == CONTROL

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import itertools
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import diag
+from diag.analysis import judge
+from diag.errors import NothingToJudgeError, UsageError
+from diag.fixes import Fix
+from diag.replay.experiment import Settings, replay
+from diag.replay.outcome import CONFIRMED, INCONCLUSIVE, REFUTED, Outcome
+from diag.replay.probe import Probe, ProbeError, ProbeFunction
+from diag.replay.training import train
+from diag.result import RunReport
+
+HOT = {
+    "learning_rate": 0.5,
+    "lr_scheduler": "constant",
+    "optimizer": "adamw",
+    "max_steps": 160,
+    "global_batch_size": 16,
+    "micro_batch_size": 16,
+    "max_grad_norm": 1.0,
+}
+"""Learns well at a hundredth of this rate."""
+
+
+def make(hyperparameters: Mapping[str, Any], seed: int) -> Probe:
+    """Four classes of points around four centres."""
+    data = torch.Generator().manual_seed(0)
+    labels = torch.arange(320) % 4
+    x = torch.randn(4, 6, generator=data)[labels] + 0.7 * torch.randn(320, 6, generator=data)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4))
+    order = torch.Generator().manual_seed(seed)
+
+    def loss(model: nn.Module, batch: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(model(x[batch]), labels[batch])
+
+    def batches() -> Any:
+        return torch.split(torch.randperm(256, generator=order), hyperparameters["micro_batch_size"])
+
+    return Probe(model, batches, loss, lambda: [torch.arange(256, 320)])
+
+
+PROBE = ProbeFunction("make", make, "digest")
+
+
+@pytest.fixture(scope="module")
+def hot() -> RunReport:
+    """A run whose learning rate is too high, as its log tells it."""
+    done = train(make, HOT, seed=9, steps=160, total_steps=160)
+    report, problems = judge(done.to_run("hot", HOT, 160))
+    assert not problems and report.diagnosis.causes[0].cause == "lr_too_high"
+    return report
+
+
+def change(parameter: str, new: Any, rank: int = 1) -> Fix:
+    return Fix(parameter, HOT.get(parameter), new, None, rank, "LRS001", "because")
+
+
+LOWER, HIGHER = change("learning_rate", 0.01), change("learning_rate", 5.0)
+
+
+def test_the_right_prescription_is_confirmed_and_the_symptom_goes(hot: RunReport) -> None:
+    outcome = replay(hot, PROBE, fixes=[LOWER])
+    recorded, prescription = outcome.arms[:2]
+    assert outcome.result == CONFIRMED
+    assert (outcome.steps, outcome.total_steps, outcome.metric, outcome.exit_code) == (40, 160, "eval/loss", 0)
+    assert recorded.reappeared == len(recorded.seeds) >= 3
+    assert prescription.reappeared == 0
+    assert prescription.comparison is not None
+    assert prescription.comparison.wins == len(prescription.seeds)
+    assert prescription.comparison.effect > 0.3
+
+
+def test_the_runs_own_prescription_is_tested_with_its_alternatives(hot: RunReport) -> None:
+    outcome = replay(hot, PROBE)
+    assert outcome.result == CONFIRMED
+    assert outcome.arms[1].changes == tuple((fix.parameter, fix.old, fix.new) for fix in hot.fixes if fix.rank == 1)
+    assert [arm.name for arm in outcome.arms][-1] == "random"
+    assert all(arm.dropped or arm.comparison for arm in outcome.arms[1:])
+
+
+def test_the_swapped_prescription_is_refuted(hot: RunReport) -> None:
+    outcome = replay(hot, PROBE, fixes=[HIGHER])
+    assert outcome.result == REFUTED
+    assert outcome.exit_code == 1
+
+
+def test_a_steadier_but_slower_training_is_not_refuted(hot: RunReport) -> None:
+    outcome = replay(hot, PROBE, fixes=[change("learning_rate", 0.002)])
+    assert outcome.result == INCONCLUSIVE
+    assert "The symptom goes, but the loss is" in outcome.reason and "40 of 160" in outcome.reason
+
+
+def test_a_change_the_probe_does_not_use_is_found_out(hot: RunReport) -> None:
+    outcome = replay(hot, PROBE, fixes=[change("lora_rank", 32)])
+    assert outcome.result == INCONCLUSIVE
+    assert "does not use lora_rank" in outcome.reason
+
+
+def test_the_same_replay_gives_the_same_outcome(hot: RunReport) -> None:
+    assert replay(hot, PROBE, fixes=[LOWER]).to_dict() == replay(hot, PROBE, fixes=[LOWER]).to_dict()
+
+
+def test_what_is_finished_is_not_trained_again(hot: RunReport, tmp_path: Path) -> None:
+    done: list[tuple[str, int]] = []
+
+    def again(function: ProbeFunction = PROBE) -> Outcome:
+        done.clear()
+        return replay(hot, function, folder=tmp_path, fixes=[LOWER], on_progress=lambda arm, seed, steps: done.append((arm, seed)))
+
+    first = again()
+    assert ("recorded", 0) in done and ("prescription", 2) in done
+    assert again().to_dict() == first.to_dict()
+    assert done == []
+    shutil.rmtree(tmp_path / "prescription" / "seed-1")
+    assert again().to_dict() == first.to_dict()
+    assert done == [("prescription", 1)]
+    again(ProbeFunction("make", make, "another file"))
+    assert ("recorded", 0) in done
+
+
+def test_an_interrupted_replay_keeps_what_was_finished(hot: RunReport, tmp_path: Path) -> None:
+    count = itertools.count()
+
+    def interrupt(arm: str, seed: int, steps: int) -> None:
+        if next(count) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replay(hot, PROBE, folder=tmp_path, fixes=[LOWER], on_progress=interrupt)
+    assert len(list(tmp_path.glob("*/seed-*/arm.json"))) == 3
+
+
+def test_the_folder_holds_runs_like_any_other(hot: RunReport, tmp_path: Path) -> None:
+    replay(hot, PROBE, folder=tmp_path, fixes=[LOWER])
+    report = diag.analyze(tmp_path)
+    assert not report.problems
+    by_id = {entry.run.id: entry for entry in report.runs}
+    assert by_id["recorded/seed-0"].run.hyperparameter("learning_rate") == 0.5
+    assert by_id["prescription/seed-0"].run.steps == 40
+
+
+def test_the_probe_is_never_shorter_than_its_warmup(hot: RunReport) -> None:
+    longer = change("warmup_steps", 30)
+    outcome = replay(hot, PROBE, Settings(seeds=3, steps=10), fixes=[longer])
+    assert outcome.steps == 50
+    assert "50 steps were probed instead of 10" in outcome.notes[0]
+
+
+def test_a_probe_with_a_shorter_plan_has_a_shorter_warmup(hot: RunReport) -> None:
+    def shorter(hyperparameters: Mapping[str, Any], seed: int) -> Probe:
+        return replace(make(hyperparameters, seed), planned_steps=80)
+
+    outcome = replay(hot, ProbeFunction("shorter", shorter, ""), Settings(seeds=3), fixes=[change("warmup_steps", 32)])
+    assert outcome.total_steps == 80
+    assert outcome.arms[1].changes == (("warmup_steps", None, 16),)
+    assert outcome.steps == 36
+
+
+def test_a_larger_batch_sees_as_many_samples(hot: RunReport) -> None:
+    outcome = replay(hot, PROBE, Settings(seeds=3), fixes=[change("global_batch_size", 64)])
+    assert [(arm.steps, arm.total_steps) for arm in outcome.arms[:2]] == [(40, 160), (10, 40)]
+
+
+def test_unseeded_randomness_is_found_out(hot: RunReport) -> None:
+    calls = itertools.count()
+
+    def careless(hyperparameters: Mapping[str, Any], seed: int) -> Probe:
+        return make(hyperparameters, next(calls))
+
+    with pytest.raises(ProbeError, match="unseeded randomness: two identical trainings differ at step 1"):
+        replay(hot, ProbeFunction("careless", careless, ""), fixes=[LOWER])
+
+
+def test_a_loss_that_is_no_number_before_anything_was_learned(hot: RunReport) -> None:
+    def broken(hyperparameters: Mapping[str, Any], seed: int) -> Probe:
+        probe = make(hyperparameters, seed)
+        return Probe(probe.model, probe.batches, lambda model, batch: probe.loss(model, batch) * math.nan)
+
+    with pytest.raises(ProbeError, match="the loss is nan at the first step"):
+        replay(hot, ProbeFunction("broken", broken, ""), fixes=[LOWER])
+
+
+def test_a_spent_budget_is_inconclusive(hot: RunReport) -> None:
+    outcome = replay(hot, PROBE, Settings(budget=1e-9), fixes=[LOWER])
+    assert (outcome.result, outcome.exit_code) == (INCONCLUSIVE, 3)
+    assert "budget" in outcome.reason
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_trained(hot: RunReport, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write"):
+        replay(hot, PROBE, folder=tmp_path / "file" / "out", fixes=[LOWER], on_progress=lambda arm, seed, steps: pytest.fail("trained"))
+
+
+def test_a_seed_that_one_arm_did_not_finish_does_not_count(hot: RunReport, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("diag.replay.experiment.time.monotonic", lambda: now)
+
+    def clock(arm: str, seed: int, steps: int) -> None:
+        nonlocal now
+        now = float((arm, seed) == ("prescription", 1))
+
+    outcome = replay(hot, PROBE, Settings(budget=0.5), fixes=[LOWER], on_progress=clock)
+    assert outcome.result == INCONCLUSIVE and "after 1 seed" in outcome.reason
+    assert [len(arm.seeds) for arm in outcome.arms[:2]] == [1, 1]
+
+
+def test_nothing_to_test(hot: RunReport) -> None:
+    with pytest.raises(NothingToJudgeError, match="there is no prescription"):
+        replay(hot, PROBE, fixes=[])
+    with pytest.raises(NothingToJudgeError, match="nothing that a short training can show"):
+        replay(hot, PROBE, fixes=[change("load_best_model_at_end", True)])
+
+
+@pytest.mark.parametrize("wrong", [{"seeds": 2}, {"seeds": 99}, {"steps": 0}, {"budget": 0.0}, {"budget": math.nan}])
+def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        Settings(**wrong)
