@@ -911,15 +911,11 @@ def is_slow(case: Case) -> bool:
 
 
 def is_from_scratch(case: Case) -> bool:
-    """Whether nothing says that the run continues from trained weights."""
-    return case.method in (None, "pretraining") and case.run.dialect not in LANGUAGE_MODEL_DIALECTS[1:]
+    """Whether nothing says that the run continues from trained weights; the Trainer of ``hf`` trains nets of any kind."""
+    return case.method in (None, "pretraining") and (case.run.dialect == "hf" or not is_language_model(case))
 
 
 def has_tiny_rank(case: Case) -> bool:
-    """Whether the adapter's rank is below every recommendation (S1-034, S3-067)."""
-    rank = case.number("lora_rank")
-    return rank is not None and rank < SMALLEST_RANK
-
-
-SMALLEST_RANK: Final = 4
-"""Smallest LoRA rank that any guide row recommends (S1-034, S3-067)."""
+    """Whether the adapter's rank is below every recommendation, as UND004 found."""
+    rank, smallest = case.number("lora_rank"), case.evidence("smallest_recommended", "capacity_too_low")
+    return rank is not None and isinstance(smallest, (int, float)) and rank < smallest

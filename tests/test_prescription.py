@@ -125,11 +125,12 @@ def test_a_narrow_layer_is_given_a_width() -> None:
 
 def test_a_tiny_rank_is_raised_with_the_layers_it_adapts_and_without_an_alpha_that_was_too_high() -> None:
     values = {"lora_rank": 1, "lora_alpha": 16.0, "lora_target_modules": ["q_proj"], **LLM}
-    fixes = first(treat(known(**values), "capacity_too_low", verdict="PLATEAU"))
+    said = Finding("UND004", "x", "warning", "X.", evidence={"smallest_recommended": 4}, causes={"capacity_too_low": 3.5})
+    fixes = first(treat(known(**values), "capacity_too_low", verdict="PLATEAU", findings=[said]))
     assert fixes["lora_rank"].new >= 8
     assert fixes["lora_target_modules"].new == "all-linear"
     assert "lora_alpha" not in fixes
-    usual = first(treat(known(**{**values, "lora_rank": 8}), "capacity_too_low", verdict="PLATEAU"))
+    usual = first(treat(known(**{**values, "lora_rank": 8}), "capacity_too_low", verdict="PLATEAU", findings=[said]))
     assert usual["lora_alpha"].new == pytest.approx(2.0 * usual["lora_rank"].new)
     assert "lora_target_modules" not in usual
 

@@ -63,10 +63,8 @@ class NonfiniteLoss(Check):
             before = curve.value[:index][np.isfinite(curve.value[:index])]
             grew = bool(before.size) and float(np.abs(before).max()) > HUGE_GROWTH * max(abs(float(before[0])), 1e-12)
             early = step <= EARLY_SHARE * total
-            clip = run.hyperparameters.get("max_grad_norm")
-            unclipped = clip is not None and not clip.value
             causes = {"lr_too_high": 2.0, "exploding_gradients": 1.5 if grew else 0.5, "data_corruption": 0.3}
-            if unclipped:
+            if examination.is_unclipped:
                 causes["gradient_clipping_missing"] = 2.5
                 causes["exploding_gradients"] += 1.5
             yield self.finding(

@@ -14,7 +14,7 @@ from diag.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from diag.result import Problem
+    from diag.result import Problem, RunReport
 
 _SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 
@@ -62,6 +62,20 @@ def problem_line(problem: Problem) -> str:
 
     path = "" if problem.path in problem.message else f"{problem.path}: "
     return f"diag: {safe(path + problem.message)}"
+
+
+def one_run(path: str) -> RunReport:
+    """The examination of the run at a path that holds just one.
+
+    Raises:
+        UsageError: there are several, or none.
+    """
+    from diag.analysis import analyze
+
+    reports = analyze(path).runs
+    if len(reports) != 1:
+        raise UsageError(f"{path} holds {len(reports)} runs; name one of them: {', '.join(report.run.path for report in reports[:5])}")
+    return reports[0]
 
 
 def refuse_overwriting(output: str | None, inputs: Iterable[str]) -> None:

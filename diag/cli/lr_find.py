@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
-from diag.cli.common import refuse_overwriting, write_output
+from diag.cli.common import one_run, refuse_overwriting, write_output
 
 EXIT_INCONCLUSIVE = 3
 
@@ -62,34 +61,17 @@ def command(
     render = renderer(format_)
     if plot is not None and Path(plot).suffix.lower() not in (".svg", ".html"):
         raise UsageError(f"--plot {plot}: a drawing is written as .svg or .html")
-    source = [probe.rpartition(":")[0] or probe]
     for written in (output, plot):
-        refuse_overwriting(written, source)
+        refuse_overwriting(written, [probe.rpartition(":")[0] or probe, *([run] if run else [])])
+    examined = None if run is None else one_run(run).run
     function = load(probe)
     with _Progress(orders) as progress:
-        test = range_test(function, _run(run), low=low, high=high, steps=steps, orders=orders, device=device, on_sweep=progress)
+        test = range_test(function, examined, low=low, high=high, steps=steps, orders=orders, device=device, on_sweep=progress)
     layout = Layout.of_file() if output not in (None, "-") else Layout.of_stream(sys.stdout)
     if plot is not None:
         write_output(drawing(test, as_page=Path(plot).suffix.lower() == ".html"), plot)
     write_output(render(test, layout), output)
     return 0 if test.suggestion.value is not None else EXIT_INCONCLUSIVE
-
-
-def _run(path: str | None) -> Any:
-    """The one run at a path, None for no path.
-
-    Raises:
-        UsageError: there are several.
-    """
-    if path is None:
-        return None
-    from diag.analysis import analyze
-    from diag.errors import UsageError
-
-    runs = analyze(path).runs
-    if len(runs) != 1:
-        raise UsageError(f"{path} holds {len(runs)} runs; name one of them: {', '.join(report.run.path for report in runs[:5])}")
-    return runs[0].run
 
 
 class _Progress:

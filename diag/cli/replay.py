@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from diag.cli.common import write_output
+from diag.cli.common import one_run, refuse_overwriting, write_output
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -92,15 +92,12 @@ def _replay(
 ) -> int:
     import math
 
-    from diag.analysis import analyze
-    from diag.errors import UsageError
     from diag.replay.probe import load, require_torch
     from diag.report import Layout
 
     require_torch()
-    runs = analyze(path).runs
-    if len(runs) != 1:
-        raise UsageError(f"{path} holds {len(runs)} runs; name one of them: {', '.join(report.run.path for report in runs[:5])}")
+    refuse_overwriting(output, [path, spec.rpartition(":")[0] or spec])
+    report = one_run(path)
     from diag.replay.experiment import Settings, replay
     from diag.replay.store import OUTCOME, write
     from diag.replay.training import user_code
@@ -109,11 +106,11 @@ def _replay(
     with user_code(f"importing the probe {spec}"):
         function = load(spec)
 
-    folder = Path(out) if out else Path(f"replay-{re.sub(r'[^A-Za-z0-9._-]+', '-', runs[0].run.id)}")
+    folder = Path(out) if out else Path(f"replay-{re.sub(r'[^A-Za-z0-9._-]+', '-', report.run.id)}")
     settings = Settings(seeds, steps, math.inf if budget is None else budget, device)
     try:
         with _Progress() as progress:
-            outcome = replay(runs[0], function, settings, folder=folder, on_progress=progress)
+            outcome = replay(report, function, settings, folder=folder, on_progress=progress)
     except KeyboardInterrupt:
         click.echo(f"diag: the same command goes on from what is finished in {folder}", err=True)
         raise

@@ -46,6 +46,17 @@ def test_the_template_is_not_written_over(capsys: pytest.CaptureFixture[str]) ->
     assert "exists already" in capsys.readouterr().err
 
 
+def test_neither_the_probe_nor_the_log_is_written_over(fixtures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert diag.cli.main(["replay", "--init"]) == 0
+    before = Path("probe.py").read_text()
+    log = Path("state.json")
+    log.write_bytes(next((fixtures / "hf-lr-too-high").rglob("trainer_state.json")).read_bytes())
+    for read in ("probe.py", "state.json"):
+        assert diag.cli.main(["replay", "state.json", "--probe", "probe.py:probe", "-o", read]) == 2
+        assert f"{read} is what is read; write to another file" in capsys.readouterr().err
+    assert Path("probe.py").read_text() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -67,7 +67,7 @@ def test_the_json_of_a_row() -> None:
 
 
 def test_a_row_that_waits_says_for_what() -> None:
-    assert "waits for tuning: a learning rate finder trains" in run("--id", "S3-104").stdout
+    assert "waits for tuning: short runs at several" in run("--id", "S1-116").stdout
 
 
 @pytest.mark.parametrize(
