@@ -83,8 +83,7 @@ IDLE_LEARNING_RATE: Final = 1e-7
 """Below this nothing trains: it is under the lowest limit of every method of the guides (1e-6) and of any optimizer's default."""
 FINE_TUNING_LEARNING_RATE: Final = 1e-5
 """Where to restart a language model of unknown method (S1-122)."""
-LANGUAGE_MODEL_DIALECTS: Final = (
-    "hf",
+LANGUAGE_MODEL_ONLY_DIALECTS: Final = (
     "automodel",
     "training_hub",
     "axolotl",
@@ -94,7 +93,9 @@ LANGUAGE_MODEL_DIALECTS: Final = (
     "nanogpt",
     "megatron",
 )
-"""Dialects of frameworks that train language models."""
+"""Dialects of frameworks that train nothing but language models."""
+LANGUAGE_MODEL_DIALECTS: Final = ("hf", *LANGUAGE_MODEL_ONLY_DIALECTS)
+"""Dialects of frameworks that mostly train language models; the Trainer of ``hf`` trains nets of any kind."""
 ADAM_LEARNING_RATE: Final = 1e-3
 """Where to restart any other model: the default of Adam and AdamW in PyTorch and Keras."""
 
@@ -911,8 +912,8 @@ def is_slow(case: Case) -> bool:
 
 
 def is_from_scratch(case: Case) -> bool:
-    """Whether nothing says that the run continues from trained weights; the Trainer of ``hf`` trains nets of any kind."""
-    return case.method in (None, "pretraining") and (case.run.dialect == "hf" or not is_language_model(case))
+    """Whether nothing says that the run continues from trained weights."""
+    return case.method in (None, "pretraining") and case.run.dialect not in LANGUAGE_MODEL_ONLY_DIALECTS
 
 
 def has_tiny_rank(case: Case) -> bool:

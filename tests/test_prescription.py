@@ -453,3 +453,9 @@ def test_best_checkpoint_by_reward() -> None:
 
 def test_no_best_checkpoint_without_evaluation() -> None:
     assert best_checkpoint(healthy().no_eval().run()) is None
+
+
+@pytest.mark.parametrize(("method", "initializes"), [(None, True), ("pretraining", True), ("full_sft", False), ("lora", False)])
+def test_only_weights_that_are_not_trained_yet_are_initialized_another_way(method: str | None, initializes: bool) -> None:
+    values = {"max_grad_norm": None} if method is None else {"max_grad_norm": None, "method": method}
+    assert ("initialization" in first(treat(known(**values), "exploding_gradients"))) is initializes
