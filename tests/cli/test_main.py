@@ -100,7 +100,8 @@ class TestExitCodes:
 
     def test_interrupted(self, fixtures: Path) -> None:
         code = (
-            "import sys, time; from diag import loading; from diag.cli import main\n"
+            "import signal, sys, time; from diag import loading; from diag.cli import main\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job inherits that it is ignored
             "def wait(source): print('reading', flush=True); time.sleep(60)\n"
             "loading.attempt = wait\n"
             "sys.exit(main(['analyze', sys.argv[1]]))"
