@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from diag.result import Problem, RunReport
 
+    Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 _SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 
 _LARGEST = 1e18
@@ -38,22 +40,54 @@ def names(context: click.Context, parameter: click.Parameter, value: tuple[str, 
     return tuple(part.strip() for group in value for part in group.split(",") if part.strip())
 
 
-def report_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that reports findings: in which format, where to, and what fails."""
-    options = (
-        click.option("--format", "format_", default="text", show_default=True, metavar="NAME", help="Report format: text or json."),
-        click.option("--output", "-o", metavar="FILE", help="Write the report to FILE instead of the terminal."),
-        click.option(
-            "--fail-on",
-            type=click.Choice(["error", "warning", "info", "never"]),
-            default="error",
-            show_default=True,
-            help="Exit with 1 if a finding is at least this severe.",
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+def _together(*options: Decorator) -> Decorator:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+OUTPUT = click.option("--output", "-o", metavar="FILE", help="Write the report to FILE instead of the terminal.")
+
+report_options = _together(
+    click.option("--format", "format_", default="text", show_default=True, metavar="NAME", help="Report format: text or json."),
+    OUTPUT,
+    click.option(
+        "--fail-on",
+        type=click.Choice(["error", "warning", "info", "never"]),
+        default="error",
+        show_default=True,
+        help="Exit with 1 if a finding is at least this severe.",
+    ),
+)
+"""The options of every command that reports findings: in which format, where to, and what fails."""
+
+probe_options = _together(
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True, help="Where to train."),
+    click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Report format."),
+    OUTPUT,
+)
+"""The options of every command that trains a probe: on which device, and the report of it."""
+
+
+class StatusLine:
+    """One line on stderr, where that is a terminal, gone at the end: what is being done."""
+
+    def __init__(self) -> None:
+        self._shows = sys.stderr.isatty()
+
+    def __enter__(self) -> StatusLine:
+        return self
+
+    def show(self, text: str) -> None:
+        """Say what is being done now."""
+        if self._shows:
+            click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+
+    def __exit__(self, *error: object) -> None:
+        self.show("")
 
 
 def problem_line(problem: Problem) -> str:

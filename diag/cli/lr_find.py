@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from diag.cli.common import one_run, refuse_overwriting, write_output
+from diag.cli.common import StatusLine, one_run, probe_options, refuse_overwriting, write_output
 
 EXIT_INCONCLUSIVE = 3
 
@@ -21,10 +21,8 @@ EXIT_INCONCLUSIVE = 3
 @click.option(
     "--orders", type=click.IntRange(1, 16), default=3, show_default=True, metavar="N", help="Sweeps, each with its own data order."
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True, help="Where to train.")
 @click.option("--plot", metavar="FILE", help="Draw the curve to FILE: .svg or .html.")
-@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Report format.")
-@click.option("--output", "-o", metavar="FILE", help="Write the report to FILE instead of the terminal.")
+@probe_options
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def command(
     probe: str,
@@ -65,31 +63,15 @@ def command(
         refuse_overwriting(written, [probe.rpartition(":")[0] or probe, *([run] if run else [])])
     examined = None if run is None else one_run(run).run
     function = load(probe)
-    with _Progress(orders) as progress:
-        test = range_test(function, examined, low=low, high=high, steps=steps, orders=orders, device=device, on_sweep=progress)
+    with StatusLine() as line:
+
+        def say(done: int, total: int) -> None:
+            line.show(f"sweep {min(done + 1, total)} of {total}")
+
+        say(0, orders)
+        test = range_test(function, examined, low=low, high=high, steps=steps, orders=orders, device=device, on_sweep=say)
     layout = Layout.of_file() if output not in (None, "-") else Layout.of_stream(sys.stdout)
     if plot is not None:
         write_output(drawing(test, as_page=Path(plot).suffix.lower() == ".html"), plot)
     write_output(render(test, layout), output)
     return 0 if test.suggestion.value is not None else EXIT_INCONCLUSIVE
-
-
-class _Progress:
-    """One line on stderr, where that is a terminal: how many sweeps are done."""
-
-    def __init__(self, orders: int) -> None:
-        self._orders = orders
-        self._shows = sys.stderr.isatty()
-
-    def __enter__(self) -> _Progress:
-        self(0, self._orders)
-        return self
-
-    def __call__(self, done: int, total: int) -> None:
-        """Say how many of ``total`` sweeps are done."""
-        if self._shows:
-            click.echo(f"\r\x1b[Ksweep {min(done + 1, total)} of {total}", nl=False, err=True)
-
-    def __exit__(self, *error: object) -> None:
-        if self._shows:
-            click.echo("\r\x1b[K", nl=False, err=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
-from diag.cli.common import one_run, refuse_overwriting, write_output
+from diag.cli.common import StatusLine, one_run, probe_options, refuse_overwriting, write_output
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -32,10 +33,8 @@ def duration(context: click.Context, parameter: click.Parameter, value: str | No
 @click.option("--seeds", type=click.IntRange(3, 16), default=5, show_default=True, metavar="N", help="Most paired seeds.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Optimizer steps to train. [default: a quarter of the plan]")
 @click.option("--budget", callback=duration, metavar="TIME", help="Stop after this time, with what is finished: 90s, 5m, 1h.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True, help="Where to train.")
 @click.option("--out", metavar="DIR", help="Folder of the results; what is finished there is not trained again. [default: replay-RUN]")
-@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Report format.")
-@click.option("--output", "-o", metavar="FILE", help="Write the report to FILE instead of the terminal.")
+@probe_options
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def command(
     run: str | None,
@@ -76,41 +75,26 @@ def command(
         raise click.UsageError(
             "which training? Give --probe file.py:function; --init writes one to start from", click.get_current_context()
         )
-    return _replay(run, probe, seeds, steps, budget, device, out, format_, output)
-
-
-def _replay(
-    path: str,
-    spec: str,
-    seeds: int,
-    steps: int | None,
-    budget: float | None,
-    device: str,
-    out: str | None,
-    format_: str,
-    output: str | None,
-) -> int:
-    import math
-
-    from diag.replay.probe import load, require_torch
-    from diag.report import Layout
-
-    require_torch()
-    refuse_overwriting(output, [path, spec.rpartition(":")[0] or spec])
-    report = one_run(path)
     from diag.replay.experiment import Settings, replay
+    from diag.replay.probe import load, require_torch
     from diag.replay.store import OUTCOME, write
-    from diag.replay.training import user_code
+    from diag.report import Layout
     from diag.report.replay import render, render_json
 
-    with user_code(f"importing the probe {spec}"):
-        function = load(spec)
-
+    require_torch()
+    refuse_overwriting(output, [run, probe.rpartition(":")[0] or probe])
+    report = one_run(run)
+    function = load(probe)
     folder = Path(out) if out else Path(f"replay-{re.sub(r'[^A-Za-z0-9._-]+', '-', report.run.id)}")
+    numbers = itertools.count(1)
     settings = Settings(seeds, steps, math.inf if budget is None else budget, device)
     try:
-        with _Progress() as progress:
-            outcome = replay(report, function, settings, folder=folder, on_progress=progress)
+        with StatusLine() as line:
+
+            def say(arm: str, seed: int, steps: int) -> None:
+                line.show(f"training {next(numbers)}: {arm}, seed {seed}, {steps} steps")
+
+            outcome = replay(report, function, settings, folder=folder, on_progress=say)
     except KeyboardInterrupt:
         click.echo(f"diag: the same command goes on from what is finished in {folder}", err=True)
         raise
@@ -118,27 +102,3 @@ def _replay(
     layout = Layout.of_file() if output not in (None, "-") else Layout.of_stream(sys.stdout)
     write_output(render_json(outcome) if format_ == "json" else render(outcome, layout), output)
     return outcome.exit_code
-
-
-class _Progress:
-    """One line on stderr, where that is a terminal: what is being trained."""
-
-    def __init__(self) -> None:
-        self._shows = sys.stderr.isatty()
-        self._done = 0
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __call__(self, arm: str, seed: int, steps: int) -> None:
-        """Say what is trained next."""
-        self._done += 1
-        self._show(f"training {self._done}: {arm}, seed {seed}, {steps} steps")
-
-    def _show(self, text: str) -> None:
-        if self._shows:
-            click.echo(f"\r\x1b[K{text}", nl=False, err=True)
-
-    def __exit__(self, *error: Any) -> None:
-        if self._done:
-            self._show("")

@@ -18,20 +18,19 @@ from diag.fixes import Fix
 from diag.replay.arms import CONTROL, PRESCRIPTION, RECORDED, Arm, Arms, make_arms
 from diag.replay.conclusion import Evidence, conclude
 from diag.replay.decision import BETTER, LEAST_SEEDS, MOST_SEEDS, UNDECIDED, WORSE, Comparison, compare
+from diag.replay.guard import STALLED, ProbeError, user_code
 from diag.replay.outcome import CONFIRMED, ArmResult, Outcome, Seed
-from diag.replay.probe import ProbeError, ProbeFunction, settle
+from diag.replay.probe import ProbeFunction, settle
 from diag.replay.store import Store, key_of
 from diag.replay.symptom import Symptom
 from diag.replay.training import (
     OUT_OF_TIME,
-    STALLED,
     Row,
     Trained,
     pick_device,
     planned_steps,
     seed_everything,
     train,
-    user_code,
     warmup_steps,
 )
 from diag.stats import log_scale, spikes

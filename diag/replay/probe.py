@@ -6,24 +6,20 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from diag.errors import DiagError, UsageError
+from diag.errors import UsageError
+from diag.replay.guard import ProbeError, describe, user_code
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
 EXTRA: Final = "replaying needs torch; install it with: pip install 'diag[replay]'"
-
-
-class ProbeError(DiagError):
-    """A probe that cannot be used: not found, raising, of the wrong type, not deterministic, not a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +119,7 @@ def load(spec: str) -> ProbeFunction:
 
     Raises:
         UsageError: the spec names no file, module or function.
-        ProbeError: its code raises while it is imported, or torch is not installed.
+        ProbeError: its code raises or hangs while it is imported, or torch is not installed.
     """
     place, colon, name = spec.rpartition(":")
     if not colon or name.endswith(".py") or "/" in name or "\\" in name:
@@ -155,7 +151,8 @@ def _from_file(spec: str, path: Path) -> ModuleType:
     if folder not in sys.path:  # as `python file.py` would have it: a probe may import what lies beside it
         sys.path.insert(0, folder)
     sys.modules[name] = module
-    _guarded(spec, lambda: loader.exec_module(module))
+    with user_code(f"--probe {spec}: importing it"):
+        loader.exec_module(module)
     return module
 
 
@@ -171,29 +168,13 @@ def _from_name(spec: str, name: str) -> ModuleType:
         found = False
     if not found:
         raise UsageError(f"--probe {spec}: there is no module {name}; it is looked for in the current folder and among installed packages")
-    _guarded(spec, lambda: importlib.import_module(name))
-    return sys.modules[name]
-
-
-def _guarded(spec: str, run: Callable[[], object]) -> None:
-    try:
-        run()
-    except (Exception, SystemExit) as error:
-        raise ProbeError(f"--probe {spec}: importing it raised {describe(error)}") from error
+    with user_code(f"--probe {spec}: importing it"):
+        return importlib.import_module(name)
 
 
 def _digest(module: ModuleType) -> str:
     path = getattr(module, "__file__", None)
     return hashlib.sha256(Path(path).read_bytes() if path else module.__name__.encode()).hexdigest()
-
-
-def describe(error: BaseException) -> str:
-    """An error of user code in one line, with the place it was raised at."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename and not frame.filename.startswith(str(Path(__file__).parent))]
-    place = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own and not own[-1].filename.startswith("<frozen") else ""
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}{': ' if message else ''}{message}{place}"
 
 
 def _a(value: object) -> str:

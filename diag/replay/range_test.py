@@ -17,7 +17,8 @@ import numpy as np
 
 from diag.errors import UsageError
 from diag.guides import Band, band, default_profile
-from diag.replay.probe import Probe, ProbeError, settle
+from diag.replay.guard import ProbeError, Watchdog, user_code
+from diag.replay.probe import Probe, settle
 from diag.replay.range_rules import (
     COMPLETE,
     DIVERGED,
@@ -30,7 +31,7 @@ from diag.replay.range_rules import (
     library_suggestions,
     suggest,
 )
-from diag.replay.training import SEED_STRIDE, Loop, Watchdog, deterministic, few_threads, pick_device, seed_everything, to_device, user_code
+from diag.replay.training import SEED_STRIDE, Loop, deterministic, few_threads, pick_device, seed_everything, to_device
 from diag.run import FloatArray, Run
 
 if TYPE_CHECKING:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 import random
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set, Sized
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from diag.errors import DiagError
-from diag.replay.probe import Probe, ProbeError, describe, settle
+from diag.replay.guard import STALLED, ProbeError, Watchdog, describe, user_code
+from diag.replay.probe import Probe, settle
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +22,6 @@ if TYPE_CHECKING:
 
 EVALUATIONS: Final = 12
 """Evaluations over the probed steps: what the battery needs for a trend."""
-STALLED: Final = 300.0
-"""Seconds without an optimizer step or an evaluation after which a probe is taken to hang."""
 MOMENTUM: Final = 0.9
 """Momentum of SGD."""
 DECAY_SHARE: Final = 0.1
@@ -241,58 +236,6 @@ def to_device(batch: Any, device: str) -> Any:
     if isinstance(batch, (list, tuple)):
         return type(batch)(to_device(value, device) for value in batch)
     return batch
-
-
-class _Stall(BaseException):
-    """Raised by the alarm; no Exception, so that user code cannot swallow it."""
-
-
-class Watchdog:
-    """Ends what makes no progress: an alarm that every step sets anew (main thread of a Unix process only)."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.works = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
-
-    def __enter__(self) -> Watchdog:
-        if self.works:
-            self._before = signal.signal(signal.SIGALRM, self._bark)
-            self.pet()
-        return self
-
-    def _bark(self, number: int, frame: FrameType | None) -> None:
-        raise _Stall
-
-    def pet(self) -> None:
-        """Progress was made."""
-        if self.works:
-            signal.setitimer(signal.ITIMER_REAL, self.seconds)
-
-    def __exit__(self, *error: object) -> None:
-        if self.works:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, self._before)
-
-
-@contextmanager
-def user_code(what: str, device: str = "cpu", stalled: float = STALLED) -> Iterator[Watchdog]:
-    """Run code of a probe: whatever it raises, running out of memory and hanging become one clear line.
-
-    Raises:
-        ProbeError: any of these.
-    """
-    try:
-        with Watchdog(stalled) as watchdog:
-            yield watchdog
-    except _Stall:
-        raise ProbeError(f"{what} hangs: nothing happened for {stalled:g} seconds") from None
-    except DiagError:
-        raise
-    except (Exception, SystemExit) as error:
-        if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-            advice = "halve micro_batch_size and double gradient_accumulation_steps, or make the probe smaller"
-            raise ProbeError(f"{what} ran out of memory on {device}; {advice}") from error
-        raise ProbeError(f"{what} raised {describe(error)}") from error
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from diag.analysis import judge
 from diag.errors import NothingToJudgeError, UsageError
 from diag.fixes import Fix
 from diag.replay.experiment import Settings, replay
+from diag.replay.guard import ProbeError
 from diag.replay.outcome import CONFIRMED, INCONCLUSIVE, REFUTED, Outcome
-from diag.replay.probe import Probe, ProbeError, ProbeFunction
+from diag.replay.probe import Probe, ProbeFunction
 from diag.replay.training import train
 from diag.result import RunReport
 

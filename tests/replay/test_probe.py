@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diag.errors import DiagError, UsageError
-from diag.replay.probe import Probe, ProbeError, load, settle, write_template
+from diag.replay.guard import ProbeError
+from diag.replay.probe import Probe, load, settle, write_template
 
 
 def written(folder: Path, text: str) -> Path:

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from diag.errors import UsageError
 from diag.replay import Probe
-from diag.replay.probe import ProbeError
+from diag.replay.guard import ProbeError
 from diag.replay.range_rules import COMPLETE, DIVERGED, NOT_FINITE
 from diag.replay.range_test import HIGHEST, LOWEST, limits, range_test, same_bits, same_model, same_optimizer, same_randomness, sweep
 from diag.run import Hyperparameter, Run

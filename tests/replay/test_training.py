@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from diag.replay.probe import Probe, ProbeError
+from diag.replay.guard import ProbeError
+from diag.replay.probe import Probe
 from diag.replay.training import OUT_OF_TIME, Schedule, Trained, planned_steps, to_device, train, warmup_steps
 
 Function = Callable[[Mapping[str, Any], int], Probe]
