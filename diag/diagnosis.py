@@ -111,17 +111,15 @@ def diagnose(run: Run, findings: Sequence[Finding]) -> Diagnosis:
     """Weigh the findings of one run.
 
     The verdict is the one with the most evidence; its confidence is the softmax probability, in view of how much the log could
-    show. A run with too few loss
-    points and no sick finding is INCONCLUSIVE, and so is one of which a finding says that it cannot be told; the confidence is then
-    that in nothing being wrong with what was seen.
+    show. A run with too few loss points and no sick finding is INCONCLUSIVE, and so is one of which a finding says that it cannot be
+    told; the confidence is then that in nothing being wrong with what was seen.
     """
     odds = {HEALTHY: HEALTHY_PRIOR}
     for finding in findings:
         for verdict, weight in finding.verdicts.items():
             if verdict != INCONCLUSIVE:
                 odds[verdict] = odds.get(verdict, 0.0) + weight
-    odds = {verdict: odds.get(verdict, UNSEEN) for verdict in (HEALTHY, *SICK)}
-    verdict = max((HEALTHY, *SICK), key=lambda name: (odds[name], name != HEALTHY, -VERDICTS.index(name)))
+    verdict = max((HEALTHY, *SICK), key=lambda name: (odds.get(name, UNSEEN), name != HEALTHY, -VERDICTS.index(name)))
     confidence = softmax(verdict, seen(run, verdict, odds))
     causes = rank_causes(findings)
     if verdict == HEALTHY:
@@ -132,12 +130,15 @@ def diagnose(run: Run, findings: Sequence[Finding]) -> Diagnosis:
 
 
 def seen(run: Run, verdict: str, odds: Mapping[str, float]) -> dict[str, float]:
-    """The odds for the confidence: what was not seen weighs by how much the log could show, and sickness speaks against health."""
+    """The odds of every verdict for the confidence, from those that findings gave.
+
+    What was not seen weighs by how much the log could show, and sickness speaks against health.
+    """
     unseen = unseen_odds(run)
-    found = {name: unseen if value == UNSEEN else value for name, value in odds.items()}
+    whole = {name: odds.get(name, unseen) for name in (HEALTHY, *SICK)}
     if verdict != HEALTHY:
-        found[HEALTHY] -= AGAINST_HEALTH * max(odds[verdict], 0.0)
-    return found
+        whole[HEALTHY] -= AGAINST_HEALTH * max(whole[verdict], 0.0)
+    return whole
 
 
 def unseen_odds(run: Run) -> float:
