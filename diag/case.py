@@ -93,18 +93,13 @@ class Case:
         return max(self.run.planned_steps or 0, self.run.steps, 1)
 
     @cached_property
-    def logged_epochs(self) -> float | None:
-        """The last fractional epoch that was logged."""
-        last = [float(np.nanmax(curve.epoch)) for curve in self.run.curves.values() if bool(np.isfinite(curve.epoch).any())]
-        return max(last) if last and max(last) > 0 else None
-
-    @cached_property
     def epochs(self) -> float | None:
         """Epochs configured, else those that were logged, rounded up."""
         configured = self.number("num_epochs")
         if configured is not None and configured > 0:
             return configured
-        return float(math.ceil(self.logged_epochs - 0.01)) if self.logged_epochs is not None else None
+        logged = self.run.logged_epochs
+        return float(math.ceil(logged - 0.01)) if logged is not None else None
 
     @cached_property
     def batch(self) -> int | None:

@@ -222,6 +222,11 @@ class Examination:
         return curve.finite() if curve is not None and len(curve.finite()) >= 3 else None
 
     @cached_property
+    def passes(self) -> float | None:
+        """How often each training sample was seen: the last logged epoch, else the configured number; None if unknown."""
+        return self.run.logged_epochs or self.number("num_epochs")
+
+    @cached_property
     def updates(self) -> float:
         """Optimizer steps by the configured sizes (epochs x samples / batch), whatever the log counts as a step; as logged where one is
         unknown.

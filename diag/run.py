@@ -196,6 +196,12 @@ class Run:
         """The last optimizer step that was logged, 0 for an empty run."""
         return max((int(c.step[-1]) for c in self.curves.values() if len(c)), default=0)
 
+    @property
+    def logged_epochs(self) -> float | None:
+        """The last fractional epoch that was logged, None if none above zero was."""
+        last = max((float(np.nanmax(c.epoch)) for c in self.curves.values() if bool(np.isfinite(c.epoch).any())), default=0.0)
+        return last if last > 0 else None
+
     def hyperparameter(self, name: str) -> Any:
         """The value of a canonical hyperparameter, None if it is not known."""
         entry = self.hyperparameters.get(name)

@@ -108,7 +108,7 @@ class EvalBelowTrain(Check):
         upper = gap.mean + Z * gap.error
         if fall < LEARNT or upper > NO_GAP:
             return
-        repeats, samples = repetitions(examination), examination.number("dataset_size")
+        repeats, samples = examination.passes, examination.number("dataset_size")
         slow = regularized(examination) or examination.updates < FEW_STEPS
         enough = examination.updates >= MINIMUM_STEPS and repeats is not None and repeats >= (MANY_REPEATS if slow else REPEATS)
         memorizes = enough and samples is not None and (samples <= SMALL or not examination.is_configured("dataset_size"))
@@ -162,9 +162,3 @@ def compare(train: Series, series: Series) -> Gap | None:
 def regularized(examination: Examination) -> bool:
     """Whether dropout raises the training loss above the evaluation loss by itself."""
     return any((examination.number(name) or 0.0) > 0 for name in ("dropout", "lora_dropout"))
-
-
-def repetitions(examination: Examination) -> float | None:
-    """How often each training sample was seen: the last logged epoch, else the configured number; None if unknown."""
-    logged = [float(np.nanmax(curve.epoch)) for curve in examination.run.curves.values() if bool(np.isfinite(curve.epoch).any())]
-    return max(logged) if logged and max(logged) > 0 else examination.number("num_epochs")

@@ -102,37 +102,33 @@ class StillImproving(Check):
             series = examination.require_train(MINIMUM_TRAIN_POINTS)
             if series.sigma > QUIET:
                 raise Skip("the training loss is too noisy to extrapolate, and nothing was evaluated")
-            if (passes(examination) or 0.0) > FEW_PASSES:
+            if (examination.passes or 0.0) > FEW_PASSES:
                 raise Skip("the data were repeated; without evaluations the training loss cannot tell learning from memorizing")
         if series.above_lowest > LOST:
             raise Skip(f"{series.name} ends far above its lowest level: what it gains late it had lost before")
         measured = gain(examination, series)
-        overfits = generalization_gap(series, examination.train)
-        train = examination.train
+        train, passes = examination.train, examination.passes
+        overfits = generalization_gap(series, train)
+        unmemorized = (overfits or 0.0) < SAME
         if evaluated and overfits is not None and abs(overfits) < SAME and train is not None and len(train) >= MINIMUM_TRAIN_POINTS:
             by_train = gain(examination, train)
             if by_train.error < measured.error:
                 measured = by_train  # nothing was memorized: the training loss measures the same with more points
         hot = float(examination.schedule(series.step[-1:])[0]) >= HOT and schedule_is_known(examination)
         if hot and evaluated:
-            unknown = overfits is None and (passes(examination) or math.inf) > FEW_PASSES
+            unknown = overfits is None and (passes or math.inf) > FEW_PASSES
             sure = measured.predicted * (1 - measured.error / measured.latest) if measured.latest > 0 else 0.0
             enough = sure > (GAIN_UNKNOWN if unknown else GAIN_HOT)
         else:
             annealing = ANNEALING * series.sigma if evaluated else 0.0
-            repeated = (passes(examination) or 0.0) > FEW_PASSES
+            repeated = (passes or 0.0) > FEW_PASSES
             threshold = GAIN_COLD_REPEATED if repeated else GAIN_COLD
             enough = measured.predicted - QUARTERS * measured.error > threshold + annealing
-            if (
-                evaluated
-                and len(series) >= SMOOTH_EVALS
-                and (passes(examination) or math.inf) < SMOOTH_PASSES
-                and (overfits or 0.0) < SMOOTH_GAP
-            ):
+            if evaluated and len(series) >= SMOOTH_EVALS and (passes or math.inf) < SMOOTH_PASSES and (overfits or 0.0) < SMOOTH_GAP:
                 enough = enough or measured.predicted > GAIN_SMOOTH + SMOOTH_NOISE * series.sigma
-            if evaluated and examination.updates < FEW_UPDATES and (overfits or 0.0) < SAME:
+            if evaluated and unmemorized and examination.updates < FEW_UPDATES:
                 enough = enough or measured.latest > GAIN_FEW_UPDATES
-            if evaluated and (passes(examination) or math.inf) <= ONE_PASS and (overfits or 0.0) < SAME:
+            if evaluated and unmemorized and (passes or math.inf) <= ONE_PASS:
                 enough = enough or measured.latest > GAIN_ONE_PASS
         certain = measured.latest > (CERTAIN if evaluated else 2 * CERTAIN) * measured.error
         if hot and evaluated and not certain:
@@ -142,7 +138,7 @@ class StillImproving(Check):
             return
         total = examination.run.steps
         short = examination.updates < SHORT_RUN
-        crawls = (passes(examination) or 0.0) >= MANY_PASSES and (overfits or 0.0) < SAME
+        crawls = unmemorized and (passes or 0.0) >= MANY_PASSES
         unfinished = bool(examination.run.planned_steps and total < UNFINISHED * examination.run.planned_steps)
         yield self.finding(
             f"{series.name} was still falling: {percent(-measured.latest)} over the last quarter of the training, "
@@ -170,14 +166,6 @@ def schedule_is_known(examination: Examination) -> bool:
     return examination.lr is not None or examination.hyperparameter("lr_scheduler") is not None
 
 
-def passes(examination: Examination) -> float | None:
-    """Epochs trained, None if unknown."""
-    train = examination.train
-    if train is not None and bool(np.isfinite(train.curve.epoch).any()):
-        return float(np.nanmax(train.curve.epoch))
-    return examination.number("num_epochs")
-
-
 def gap_error(train: Series | None) -> float:
     """Standard error of the training level that a generalization gap is measured from."""
     if train is None or math.isnan(train.sigma):
@@ -187,10 +175,8 @@ def gap_error(train: Series | None) -> float:
 
 def causes_of(*, short: bool, unfinished: bool, crawls: bool, large: bool) -> dict[str, float]:
     """Weights of evidence for why the loss still falls: too few epochs, too few updates in them, or updates that are too small."""
-    if unfinished:
-        return {"too_few_epochs": 3.0, "lr_too_low": 1.2}
-    if short and crawls and large:
+    if short and crawls and large and not unfinished:
         return {"batch_too_large": 2.8, "lr_too_low": 2.0, "too_few_epochs": 2.2}
-    if short:
+    if short or unfinished:
         return {"too_few_epochs": 3.0, "lr_too_low": 1.2}
     return {"too_few_epochs": 1.8, "lr_too_low": 2.2} if crawls else {"too_few_epochs": 2.0, "lr_too_low": 1.6}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from diag.check import Check, Finding, Skip, percent
 from diag.checks.learning_rate._bands import usual_band
-from diag.checks.underfitting.und001_still_improving import SHORT_RUN, passes
+from diag.checks.underfitting.und001_still_improving import SHORT_RUN
 from diag.checks.underfitting.und002_no_progress import DEEP, saturating_depth
 from diag.checks.underfitting.und007_narrow_layers import hidden_width
 from diag.examination import Examination, generalization_gap
@@ -66,7 +66,7 @@ class BarelyFitted(Check):
         train, series = examination.require_train(MINIMUM_TRAIN), examination.require_evals(MINIMUM_EVALS)[0]
         if examination.is_fine_tuning or hidden_width(examination) is None:
             raise Skip("not known to be a net trained from scratch")
-        if (passes(examination) or 0.0) < PASSES or (examination.number("dropout") or 0.0) > MOST_DROPOUT:
+        if (examination.passes or 0.0) < PASSES or (examination.number("dropout") or 0.0) > MOST_DROPOUT:
             raise Skip(f"fewer than {PASSES:g} epochs, or much dropout: no gap is to be expected")
         gap = generalization_gap(series, train)
         if gap is None or examination.has_nonfinite_loss:
@@ -76,7 +76,7 @@ class BarelyFitted(Check):
         if gap > GAP or fall + error > FALL or fall < MOVED:
             return
         yield self.finding(
-            f"After {passes(examination):.3g} epochs the training loss has fallen by {percent(-max(fall, 0.0))} and is no lower than"
+            f"After {examination.passes:.3g} epochs the training loss has fallen by {percent(-max(fall, 0.0))} and is no lower than"
             f" {series.name}: the net hardly fits its own data.",
             metric="train/loss",
             step_start=int(train.curve.step[0]),
