@@ -54,9 +54,8 @@ def command(
     from diag.replay.probe import load
     from diag.replay.range_test import range_test
     from diag.report import Layout
-    from diag.report.lr_find import drawing, renderer
+    from diag.report.lr_find import drawing, json, text
 
-    render = renderer(format_)
     if plot is not None and Path(plot).suffix.lower() not in (".svg", ".html"):
         raise UsageError(f"--plot {plot}: a drawing is written as .svg or .html")
     for written in (output, plot):
@@ -73,5 +72,5 @@ def command(
     layout = Layout.of_file() if output not in (None, "-") else Layout.of_stream(sys.stdout)
     if plot is not None:
         write_output(drawing(test, as_page=Path(plot).suffix.lower() == ".html"), plot)
-    write_output(render(test, layout), output)
+    write_output((json if format_ == "json" else text)(test, layout), output)
     return 0 if test.suggestion.value is not None else EXIT_INCONCLUSIVE

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from difflib import unified_diff
 from errno import EACCES
@@ -15,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from diag.documents import Document
 from diag.errors import InputError
+from diag.whole_file import replace
 
 WRITABLE: Final = 0o222
 """Permission bits of which a file has one at least if somebody may write it; replacing it would need none of them."""
@@ -110,18 +108,9 @@ def write(path: Path, text: str, encoding: str) -> None:
         InputError: the file cannot be replaced.
     """
     target = path.resolve()  # a link stays a link
-    temporary = ""
     try:
         if not target.stat().st_mode & WRITABLE:
             raise PermissionError(EACCES, "read-only")
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        with os.fdopen(handle, "w", encoding=encoding, newline="") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(target.stat().st_mode & 0o7777)
-        Path(temporary).replace(target)
+        replace(target, text, encoding=encoding, mode=target.stat().st_mode & 0o7777)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
         raise InputError(str(path), f"cannot be written ({error.strerror or type(error).__name__})", "check its permissions") from error

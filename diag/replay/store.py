@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Final
 from diag.errors import UsageError
 from diag.replay.training import Trained
 from diag.result import plain
+from diag.whole_file import replace
 
 LOG: Final = "metrics.jsonl"
 RECORD: Final = "arm.json"
@@ -88,9 +88,6 @@ def write(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(path)
+        replace(path, text, encoding="utf-8", mode=0o644)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error

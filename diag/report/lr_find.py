@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from json import dumps
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from diag.errors import UsageError
 from diag.terminal import paint, to_ascii, wrap
 from diag.text import counted, show, significant
 from diag.vocabulary import INCONCLUSIVE
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from diag.report import Layout
     from diag.run import FloatArray
 
-Render = Callable[["RangeTest", "Layout"], str]
-
 SCHEMA_VERSION: Final = 1
 GUTTER: Final = 10
 INDENT: Final = "  "
@@ -30,18 +27,6 @@ CEILING: Final = 0.5
 NEIGHBOURS: Final = 3.0
 """What to compare a suggestion with in short trainings: a factor below and above. A range test is right within it more often than not."""
 SUGGESTED: Final = "SUGGESTED"
-
-
-def renderer(name: str) -> Render:
-    """The render function of a format.
-
-    Raises:
-        UsageError: there is no such format.
-    """
-    formats: dict[str, Render] = {"text": text, "json": json}
-    if name not in formats:
-        raise UsageError(f"no format {name!r}; there are: {', '.join(formats)}")
-    return formats[name]
 
 
 def rate(value: float) -> str:
