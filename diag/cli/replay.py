@@ -7,10 +7,16 @@ import math
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from diag.cli.common import StatusLine, one_run, probe_options, refuse_overwriting, write_output
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from diag.replay.trainer import Job
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -77,6 +83,7 @@ def command(
         )
     from diag.replay.experiment import Settings, replay
     from diag.replay.probe import load, require_torch
+    from diag.replay.probing import ProbeTrainer
     from diag.replay.store import OUTCOME, write
     from diag.report import Layout
     from diag.report.replay import render, render_json
@@ -84,17 +91,19 @@ def command(
     require_torch()
     refuse_overwriting(output, [run, probe.rpartition(":")[0] or probe])
     report = one_run(run)
-    function = load(probe)
+    trainer = ProbeTrainer(load(probe), device)
     folder = Path(out) if out else Path(f"replay-{re.sub(r'[^A-Za-z0-9._-]+', '-', report.run.id)}")
     numbers = itertools.count(1)
-    settings = Settings(seeds, steps, math.inf if budget is None else budget, device)
+    settings = Settings(seeds, steps, math.inf if budget is None else budget)
     try:
         with StatusLine() as line:
 
-            def say(arm: str, seed: int, steps: int) -> None:
-                line.show(f"training {next(numbers)}: {arm}, seed {seed}, {steps} steps")
+            def say(jobs: Sequence[Job]) -> None:
+                arms = ", ".join(dict.fromkeys(job.arm for job in jobs))
+                seeds = ", ".join(str(seed) for seed in dict.fromkeys(job.seed for job in jobs))
+                line.show(f"training {next(numbers)}: {arms}; seed {seeds}; {max(job.steps for job in jobs)} steps")
 
-            outcome = replay(report, function, settings, folder=folder, on_progress=say)
+            outcome = replay(report, trainer, settings, folder=folder, begin=say)
     except KeyboardInterrupt:
         click.echo(f"diag: the same command goes on from what is finished in {folder}", err=True)
         raise

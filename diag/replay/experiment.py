@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,23 +17,14 @@ from diag.fixes import Fix
 from diag.replay.arms import CONTROL, PRESCRIPTION, RECORDED, Arm, Arms, make_arms
 from diag.replay.conclusion import Evidence, conclude
 from diag.replay.decision import BETTER, LEAST_SEEDS, MOST_SEEDS, UNDECIDED, WORSE, Comparison, compare
-from diag.replay.guard import STALLED, ProbeError, user_code
+from diag.replay.halving import FIRST_RUNG, Halving
 from diag.replay.outcome import CONFIRMED, ArmResult, Outcome, Seed
-from diag.replay.probe import ProbeFunction, settle
 from diag.replay.store import Store, key_of
 from diag.replay.symptom import Symptom
-from diag.replay.training import (
-    OUT_OF_TIME,
-    Row,
-    Trained,
-    pick_device,
-    planned_steps,
-    seed_everything,
-    train,
-    warmup_steps,
-)
+from diag.replay.trainer import Begin, Job, Stop, Trained, Trainer
+from diag.replay.training import warmup_steps
 from diag.stats import log_scale, spikes
-from diag.text import counted, show
+from diag.text import counted
 
 if TYPE_CHECKING:
     from diag.result import RunReport
@@ -43,20 +33,8 @@ SEEDS: Final = 5
 """Paired seeds: five that agree have a chance of 1 in 32."""
 PROBED_SHARE: Final = 0.25
 """Share of the plan that is probed: the order of learning rates there agrees with that of full runs (rank correlation 0.86)."""
-FIRST_RUNG: Final = 0.125
-"""Share of the plan before which no arm is dropped; at 5% the choice costs 17% of the loss at worst, at 12.5% it costs 4%."""
 AFTER_WARMUP: Final = 20
 """Optimizer steps after the warmup without which a probe shows nothing but the warmup."""
-KEEP: Final = 0.5
-"""Share of the arms that goes on from the first rung."""
-CHECKED_STEPS: Final = 3
-"""Optimizer steps of the two identical trainings that tell whether a probe is deterministic."""
-TOLERANCE: Final = {"cpu": 1e-6}
-"""Relative difference at which identical trainings count as identical; GPUs add up in any order."""
-GPU_TOLERANCE: Final = 1e-3
-
-Progress = Callable[[str, int, int], None]
-"""Called before each training with the arm, the seed and the steps to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +45,11 @@ class Settings:
         seeds: most paired seeds, at least LEAST_SEEDS.
         steps: optimizer steps to probe of the recorded arm; None for a quarter of the plan.
         budget: seconds after which no training is begun and the current one is given up.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        stalled: seconds without progress after which the probe is taken to hang.
     """
 
     seeds: int = SEEDS
     steps: int | None = None
     budget: float = math.inf
-    device: str = "auto"
-    stalled: float = STALLED
 
     def __post_init__(self) -> None:
         if not LEAST_SEEDS <= self.seeds <= MOST_SEEDS:
@@ -88,51 +62,49 @@ class Settings:
 
 def replay(
     report: RunReport,
-    function: ProbeFunction,
+    trainer: Trainer,
     settings: Settings = Settings(),
     *,
     folder: Path | None = None,
     fixes: Sequence[Fix] | None = None,
-    on_progress: Progress | None = None,
+    begin: Begin | None = None,
 ) -> Outcome:
     """Test the prescription of a run by short trainings with and without it.
 
     Args:
         report: the run, its diagnosis and its prescription.
-        function: makes the training to probe.
-        settings: how much to train, and where.
+        trainer: trains the arms.
+        settings: how much to train.
         folder: keeps finished trainings, which are not done again; None to keep nothing.
         fixes: what to test instead of the run's own prescription.
-        on_progress: told of each training before it begins.
+        begin: told which trainings begin.
 
     Raises:
         NothingToJudgeError: there is no prescription, or nothing of it shows in a short training.
         ProbeError: the probe cannot be used.
         UsageError: the folder cannot be written.
     """
-    device, store = pick_device(settings.device), Store(folder)
+    store = Store(folder)
     prescribed = report.fixes if fixes is None else tuple(fixes)
     if not prescribed:
         raise NothingToJudgeError(f"{report.run.id} is {report.diagnosis.verdict}: there is no prescription to replay")
-    recorded, scale = _recorded(report, function, device, settings)
+    recorded, scale = _recorded(report, trainer)
     prescribed = tuple(_scaled(fix, scale) for fix in prescribed)
     arms = make_arms(recorded, prescribed)
     if arms is None:
         names = ", ".join(dict.fromkeys(fix.parameter for fix in prescribed))
         raise NothingToJudgeError(f"the prescription for {report.run.id} ({names}) changes nothing that a short training can show")
     store.prepare()
-    return _Experiment(report, function, settings, arms, device, store, prescribed, on_progress).run()
+    return _Experiment(report, trainer, settings, arms, store, prescribed, begin).run()
 
 
-def _recorded(report: RunReport, function: ProbeFunction, device: str, settings: Settings) -> tuple[dict[str, Any], float]:
+def _recorded(report: RunReport, trainer: Trainer) -> tuple[dict[str, Any], float]:
     """The hyperparameters to train with as recorded, ``max_steps`` among them, and the probe's plan over the run's.
 
     A probe with a shorter plan than the run has a shorter warmup, too.
     """
-    values = settle({name: entry.value for name, entry in report.run.hyperparameters.items()})
-    with user_code("the probe", device, settings.stalled):
-        seed_everything(0)
-        total = planned_steps(function(values, 0), values)
+    values = trainer.settle({name: entry.value for name, entry in report.run.hyperparameters.items()})
+    total = trainer.planned_steps(values)
     plan = values.get("max_steps") or report.run.planned_steps or report.run.steps or total
     if not plan:
         raise UsageError("neither the run nor the probe says how many steps the training has; give the Probe planned_steps")
@@ -154,24 +126,23 @@ class _Experiment:
     def __init__(
         self,
         report: RunReport,
-        function: ProbeFunction,
+        trainer: Trainer,
         settings: Settings,
         arms: Arms,
-        device: str,
         store: Store,
         fixes: Sequence[Fix],
-        on_progress: Progress | None,
+        begin: Begin | None,
     ) -> None:
-        self.report, self.function, self.settings, self.arms, self.device, self.store = report, function, settings, arms, device, store
-        self.tell = on_progress or (lambda arm, seed, steps: None)
+        self.report, self.trainer, self.settings, self.arms, self.store = report, trainer, settings, arms, store
+        self.begin = begin or (lambda jobs: None)
         self.deadline = time.monotonic() + settings.budget
         self.symptom = Symptom.of(report, report.fixes or fixes)
         self.total = int(arms.recorded.hyperparameters["max_steps"])
         self.notes: list[str] = []
         self.steps = self.horizon()
+        self.halving = Halving(self.earliest)
         self.trained: dict[str, dict[int, Trained]] = {}
         self.judged: dict[tuple[str, int], Seed] = {}
-        self.checked = False
 
     # How long ------------------------------------------------------------------------------------------------------------
 
@@ -207,89 +178,32 @@ class _Experiment:
 
     # Training ------------------------------------------------------------------------------------------------------------
 
-    def get(self, arm: Arm, seed: int, *, drop: bool = False) -> Trained | None:
-        """One training, from the store if it was done before; None where there is no time left for it."""
-        steps, total = self.steps_of(arm), self.total_of(arm)
-        settled = settle(arm.hyperparameters)
-        what = {"hyperparameters": settled, "seed": seed, "steps": steps, "total": total, "device": self.device}
-        key = key_of(**what, probe=self.function.digest, version=STORE_VERSION, torch=version("torch"))
-        done = self.store.get(arm.name, seed, key)
-        if done is None:
-            if time.monotonic() > self.deadline:
-                return None
-            self.check_determinism()
-            self.tell(arm.name, seed, steps)
-            done = self.train(arm, seed, steps, self.rung(arm) if drop else None)
-            if done.stopped == OUT_OF_TIME:
-                return None
-            self.store.put(arm.name, seed, key, settled, done)
-        self.trained.setdefault(arm.name, {})[seed] = done
-        return done
+    def job(self, arm: Arm, seed: int) -> Job:
+        """One training of an arm."""
+        return Job(arm.name, seed, self.trainer.settle(arm.hyperparameters), self.steps_of(arm), self.total_of(arm))
 
-    def train(self, arm: Arm, seed: int, steps: int, stop: Callable[[int, Row], str] | None = None, **options: Any) -> Trained:
-        return train(
-            self.function,
-            arm.hyperparameters,
-            seed=seed,
-            steps=steps,
-            total_steps=self.total_of(arm),
-            device=self.device,
-            stop=stop,
-            deadline=self.deadline,
-            stalled=self.settings.stalled,
-            **options,
-        )
+    def finish(self, jobs: Iterable[Job], stop: Stop | None = None) -> None:
+        """Trainings, from the store if they were done before; those are missing for which there was no time."""
+        left: list[Job] = []
+        for job in jobs:
+            if (done := self.store.get(job.arm, job.seed, self.key(job))) is not None:
+                self.keep(job, done)
+            else:
+                left.append(job)
+        for job, done in self.trainer.train(left, stop=stop, deadline=self.deadline, begin=self.begin):
+            self.store.put(job.arm, job.seed, self.key(job), job.hyperparameters, done)
+            self.keep(job, done)
 
-    def check_determinism(self) -> None:
-        """Train the same arm twice, for a moment: arms can only be compared if the same gives the same.
+    def key(self, job: Job) -> str:
+        return key_of(job=asdict(job), trainer=self.trainer.digest)
 
-        Raises:
-            ProbeError: the two differ, or the loss is no number before anything was learned.
-        """
-        if self.checked:
-            return
-        self.checked = True
-        arm, steps = self.arms.recorded, min(CHECKED_STEPS, self.steps)
-        first, second = (self.train(arm, 0, steps, evaluations=1) for _ in range(2))
-        start = first.rows[0]["train/loss"]
-        if not math.isfinite(start) and settle(arm.hyperparameters).get("precision") != "fp16":
-            raise ProbeError(f"the loss is {show(start)} at the first step, before anything was learned; look at the model and the data")
-        tolerance = TOLERANCE.get(self.device, GPU_TOLERANCE)
-        for one, other in zip(first.rows, second.rows, strict=False):
-            for name in ("train/loss", "eval/loss"):
-                a, b = one.get(name, 0.0), other.get(name, 0.0)
-                if math.isfinite(a) and math.isfinite(b) and abs(a - b) > tolerance * max(abs(a), abs(b)):
-                    raise ProbeError(
-                        f"the probe has unseeded randomness: two identical trainings differ at step {int(one['step'])}"
-                        f" ({name} {a:.6g} and {b:.6g}); seed every generator from the seed it is given"
-                    )
+    def keep(self, job: Job, done: Trained) -> None:
+        self.trained.setdefault(job.arm, {})[job.seed] = done
+        self.halving.learn(job, done)
 
-    def rung(self, arm: Arm) -> Callable[[int, Row], str]:
-        """Stops an arm at the first rung unless it is among the better half of those that were there."""
-        warmup = warmup_steps(arm.hyperparameters, self.total_of(arm))
-        at = max(FIRST_RUNG * self.total_of(arm), warmup + AFTER_WARMUP) / self.steps_of(arm)
-        passed = False
-
-        def stop(step: int, row: Row) -> str:
-            nonlocal passed
-            share = step / self.steps_of(arm)
-            if passed or share < at or share >= 1:
-                return ""
-            passed = True
-            mine = _at(row)
-            others = [_at(found) for found in (self.row_at(name, share) for name in self.trained) if found is not None]
-            place = sum(other < mine for other in others)
-            return "" if place < max(1, math.ceil(KEEP * (len(others) + 1))) else f"behind at step {step}"
-
-        return stop
-
-    def row_at(self, name: str, share: float) -> Row | None:
-        """What an arm logged with the first seed at the same share of its probed steps."""
-        done = self.trained[name].get(0)
-        if done is None:
-            return None
-        step = max(1, round(share * done.steps))
-        return done.rows[step - 1] if step <= len(done.rows) else None
+    def earliest(self, job: Job) -> int:
+        """Optimizer steps before which a job shows nothing but its warmup."""
+        return warmup_steps(job.hyperparameters, job.total_steps) + AFTER_WARMUP
 
     # Judging -------------------------------------------------------------------------------------------------------------
 
@@ -297,7 +211,7 @@ class _Experiment:
         """One training, examined by the same battery as the run."""
         if (arm.name, seed) not in self.judged:
             done = self.trained[arm.name][seed]
-            judged, _ = judge(done.to_run(f"{arm.name}/seed-{seed}", settle(arm.hyperparameters), done.total_steps))
+            judged, _ = judge(done.to_run(f"{arm.name}/seed-{seed}", self.trainer.settle(arm.hyperparameters), done.total_steps))
             losses, norms = np.asarray(done.values("train/loss")), np.asarray(done.values("grad_norm"))
             finite = bool(np.isfinite(losses).all())
             self.judged[arm.name, seed] = Seed(
@@ -326,12 +240,11 @@ class _Experiment:
         """Train what it takes to decide about the prescription, then the other arms."""
         main = (self.arms.recorded, self.arms.prescription)
         seeds = 0
-        for seed in range(self.settings.seeds):
-            if any(self.get(arm, seed) is None for arm in main):
-                break
-            seeds = seed + 1
+        for together in self.rounds():
+            self.finish(self.job(arm, seed) for seed in together for arm in main)
+            seeds = next((seed for seed in together if any(seed not in self.trained.get(arm.name, {}) for arm in main)), together.stop)
             found = self.arm_result(self.arms.prescription, last=seeds == self.settings.seeds).comparison
-            if found is not None and found.decision != UNDECIDED:
+            if seeds < together.stop or (found is not None and found.decision != UNDECIDED):
                 break
         if seeds:  # a seed that only one of the two finished cannot be compared
             self.trained = {name: {seed: done for seed, done in found.items() if seed < seeds} for name, found in self.trained.items()}
@@ -342,12 +255,12 @@ class _Experiment:
         return Outcome(
             run=run.id,
             path=run.path,
-            probe=self.function.spec,
+            probe=self.trainer.spec,
             result=result,
             reason=reason,
             verdict=self.report.diagnosis.verdict,
             symptom=self.symptom.codes,
-            device=self.device,
+            device=self.trainer.device,
             steps=self.steps,
             total_steps=self.total,
             metric="eval/loss" if held_out else "train/loss",
@@ -356,19 +269,21 @@ class _Experiment:
             notes=self.remarks(result),
         )
 
+    def rounds(self) -> Iterator[range]:
+        """The seeds that are trained before it is asked whether that decides: as many as nothing is decided without, then one by one."""
+        yield range(LEAST_SEEDS)
+        for seed in range(LEAST_SEEDS, self.settings.seeds):
+            yield range(seed, seed + 1)
+
     def others(self, seeds: int) -> list[ArmResult]:
-        """The other arms: all with the first seed, the worse half only to the first rung; then the rest with the other seeds."""
-        dropped: dict[str, str] = {}
-        for seed in range(seeds):
-            for arm in self.arms.others:
-                if arm.name in dropped:
-                    continue
-                done = self.get(arm, seed, drop=seed == 0)
-                if done is None:
-                    dropped[arm.name] = "no time was left" if seed == 0 else ""
-                elif done.stopped.startswith("behind"):
-                    dropped[arm.name] = done.stopped
-        return [self.arm_result(arm, dropped=dropped.get(arm.name, "" if seeds else "no time was left")) for arm in self.arms.others]
+        """The other arms: all with the first seed, those that fall behind only to a rung; then the rest with the other seeds."""
+        others = self.arms.others if seeds else ()
+        self.finish((self.job(arm, 0) for arm in others), self.halving)
+        first = {arm.name: self.trained.get(arm.name, {}).get(0) for arm in self.arms.others}
+        dropped = {name: "no time was left" if done is None else done.stopped for name, done in first.items()}
+        dropped = {name: reason if reason.startswith(("no time", "behind")) else "" for name, reason in dropped.items()}
+        self.finish(self.job(arm, seed) for seed in range(1, seeds) for arm in others if not dropped[arm.name])
+        return [self.arm_result(arm, dropped=dropped[arm.name]) for arm in self.arms.others]
 
     def evidence(self, recorded: ArmResult, prescription: ArmResult) -> Evidence:
         """What the result is decided by."""
@@ -403,7 +318,7 @@ class _Experiment:
 
     def remarks(self, result: str) -> tuple[str, ...]:
         """What to know about the result, one sentence each."""
-        found = list(self.notes)
+        found = [*self.notes, *self.trainer.remarks()]
         if self.steps < self.total:
             found.append(
                 f"The first {self.steps} of {self.total} planned steps were trained, under the schedule of the whole plan. Short probes"
@@ -420,13 +335,3 @@ class _Experiment:
 
 def _is(comparison: Comparison | None, decision: str) -> bool:
     return comparison is not None and comparison.decision == decision
-
-
-STORE_VERSION: Final = 1
-"""Goes up when the same key would give another training."""
-
-
-def _at(row: Mapping[str, float]) -> float:
-    """What arms are ranked by at a rung."""
-    value = row.get("eval/loss", row["train/loss"])
-    return value if math.isfinite(value) else math.inf

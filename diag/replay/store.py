@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from diag.errors import UsageError
-from diag.replay.training import Trained
+from diag.replay.trainer import Trained
 from diag.result import plain
 from diag.whole_file import replace
 

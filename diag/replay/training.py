@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from diag.replay.guard import STALLED, ProbeError, Watchdog, describe, user_code
 from diag.replay.probe import Probe, settle
+from diag.replay.trainer import OUT_OF_TIME, Row, Trained, final_loss
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
     from torch.optim import Optimizer
-
-    from diag.run import Run
 
 EVALUATIONS: Final = 12
 """Evaluations over the probed steps: what the battery needs for a trend."""
@@ -33,49 +32,8 @@ SMALL_MODEL: Final = 100_000
 SEED_STRIDE: Final = 1_000_003
 """Keeps the random streams of the steps of different seeds apart."""
 
-Row = dict[str, float]
-Stop = Callable[[int, Row], str]
-"""Called after each evaluation with the step and its row; a reason to stop the arm, or ""."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """What one arm with one seed gave.
-
-    Attributes:
-        rows: what was logged, in order: ``step`` and canonical metrics.
-        steps: optimizer steps that were to be done.
-        total_steps: optimizer steps of the whole plan.
-        loss: what arms are compared by: the held-out loss after the last step, or the mean training loss of the last tenth; infinite
-            where it is not a number.
-        stopped: why it ended before its last step, "" if it did not.
-        notes: what could not be done as the run did it.
-    """
-
-    rows: list[Row]
-    steps: int
-    total_steps: int
-    loss: float
-    stopped: str = ""
-    notes: tuple[str, ...] = ()
-
-    def values(self, metric: str) -> list[float]:
-        """The logged values of a metric, in order."""
-        return [row[metric] for row in self.rows if metric in row]
-
-    def to_run(self, name: str, hyperparameters: Mapping[str, Any], planned: int | None = None) -> Run:
-        """The arm in the common frame, as any other run."""
-        from diag.run import Column, Hyperparameter, Run, make_curves
-
-        columns: dict[str, Column] = {}
-        for metric in ("train/loss", "eval/loss", "lr", "grad_norm"):
-            if found := [(int(row["step"]), row[metric]) for row in self.rows if metric in row]:
-                columns[metric] = Column([step for step, _ in found], [value for _, value in found])
-        curves, overlaps, native = make_curves(columns, [(metric, metric) for metric in columns])
-        known = {key: Hyperparameter(value, "user") for key, value in hyperparameters.items()}
-        run = Run(name, name, "replay", curves, known, overlaps=overlaps, native_names=native)
-        run.planned_steps = planned
-        return run
+Evaluated = Callable[[Row], str]
+"""Called after an evaluation before the last with its row; a reason to stop the training, or ""."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +234,7 @@ def train(
     total_steps: int,
     device: str = "cpu",
     evaluations: int = EVALUATIONS,
-    stop: Stop | None = None,
+    stop: Evaluated | None = None,
     deadline: float = math.inf,
     stalled: float = STALLED,
 ) -> Trained:
@@ -348,7 +306,7 @@ class Loop:
             found.append(f"precision {precision} was probed in fp32, as {self.device} has nothing like it")
         return tuple(found)
 
-    def run(self, evaluated: Set[int], stop: Stop | None, deadline: float) -> Trained:
+    def run(self, evaluated: Set[int], stop: Evaluated | None, deadline: float) -> Trained:
         """Train, evaluating after the steps in ``evaluated``."""
         batches = self.probe.stream()
         reason = ""
@@ -362,12 +320,12 @@ class Loop:
                 row["eval/loss"] = self.evaluate()
             self.watchdog.pet()
             if not reason and stop is not None and step + 1 in evaluated and step + 1 < self.steps:
-                reason = stop(step + 1, row)
+                reason = stop(row)
             if not reason and time.monotonic() > deadline and step + 1 < self.steps:
                 reason = OUT_OF_TIME
             if reason:
                 break
-        return Trained(self.rows, self.steps, self.total_steps, self.final_loss(), reason, self.notes())
+        return Trained(self.rows, self.steps, self.total_steps, final_loss(self.rows, self.steps), reason, self.notes())
 
     def step(self, step: int, batches: Iterator[Any]) -> Row:
         """One optimizer step: what is logged of it."""
@@ -432,15 +390,3 @@ class Loop:
         if not loss.requires_grad:
             raise ProbeError("the probe's loss() returned a tensor without a gradient; it must come from the model it is given")
         return loss.reshape(())
-
-    def final_loss(self) -> float:
-        """What arms are compared by; see ``Trained.loss``."""
-        held_out = [row["eval/loss"] for row in self.rows if "eval/loss" in row]
-        trained = [row["train/loss"] for row in self.rows]
-        last = trained[-max(1, self.steps // 10) :]
-        value = held_out[-1] if held_out else math.fsum(last) / len(last) if all(map(math.isfinite, last)) else math.nan
-        return value if math.isfinite(value) and math.isfinite(trained[-1]) else math.inf
-
-
-OUT_OF_TIME: Final = "out of time"
-"""Why an arm stopped whose deadline passed."""

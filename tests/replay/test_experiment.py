@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from diag.replay.experiment import Settings, replay
 from diag.replay.guard import ProbeError
 from diag.replay.outcome import CONFIRMED, INCONCLUSIVE, REFUTED, Outcome
 from diag.replay.probe import Probe, ProbeFunction
+from diag.replay.probing import ProbeTrainer
+from diag.replay.trainer import Job
 from diag.replay.training import train
 from diag.result import RunReport
 
@@ -72,7 +74,7 @@ LOWER, HIGHER = change("learning_rate", 0.01), change("learning_rate", 5.0)
 
 
 def test_the_right_prescription_is_confirmed_and_the_symptom_goes(hot: RunReport) -> None:
-    outcome = replay(hot, PROBE, fixes=[LOWER])
+    outcome = replay(hot, ProbeTrainer(PROBE), fixes=[LOWER])
     recorded, prescription = outcome.arms[:2]
     assert outcome.result == CONFIRMED
     assert (outcome.steps, outcome.total_steps, outcome.metric, outcome.exit_code) == (40, 160, "eval/loss", 0)
@@ -84,7 +86,7 @@ def test_the_right_prescription_is_confirmed_and_the_symptom_goes(hot: RunReport
 
 
 def test_the_runs_own_prescription_is_tested_with_its_alternatives(hot: RunReport) -> None:
-    outcome = replay(hot, PROBE)
+    outcome = replay(hot, ProbeTrainer(PROBE))
     assert outcome.result == CONFIRMED
     assert outcome.arms[1].changes == tuple((fix.parameter, fix.old, fix.new) for fix in hot.fixes if fix.rank == 1)
     assert [arm.name for arm in outcome.arms][-1] == "random"
@@ -92,25 +94,25 @@ def test_the_runs_own_prescription_is_tested_with_its_alternatives(hot: RunRepor
 
 
 def test_the_swapped_prescription_is_refuted(hot: RunReport) -> None:
-    outcome = replay(hot, PROBE, fixes=[HIGHER])
+    outcome = replay(hot, ProbeTrainer(PROBE), fixes=[HIGHER])
     assert outcome.result == REFUTED
     assert outcome.exit_code == 1
 
 
 def test_a_steadier_but_slower_training_is_not_refuted(hot: RunReport) -> None:
-    outcome = replay(hot, PROBE, fixes=[change("learning_rate", 0.002)])
+    outcome = replay(hot, ProbeTrainer(PROBE), fixes=[change("learning_rate", 0.002)])
     assert outcome.result == INCONCLUSIVE
     assert "The symptom goes, but the loss is" in outcome.reason and "40 of 160" in outcome.reason
 
 
 def test_a_change_the_probe_does_not_use_is_found_out(hot: RunReport) -> None:
-    outcome = replay(hot, PROBE, fixes=[change("lora_rank", 32)])
+    outcome = replay(hot, ProbeTrainer(PROBE), fixes=[change("lora_rank", 32)])
     assert outcome.result == INCONCLUSIVE
     assert "does not use lora_rank" in outcome.reason
 
 
 def test_the_same_replay_gives_the_same_outcome(hot: RunReport) -> None:
-    assert replay(hot, PROBE, fixes=[LOWER]).to_dict() == replay(hot, PROBE, fixes=[LOWER]).to_dict()
+    assert replay(hot, ProbeTrainer(PROBE), fixes=[LOWER]).to_dict() == replay(hot, ProbeTrainer(PROBE), fixes=[LOWER]).to_dict()
 
 
 def test_what_is_finished_is_not_trained_again(hot: RunReport, tmp_path: Path) -> None:
@@ -118,7 +120,9 @@ def test_what_is_finished_is_not_trained_again(hot: RunReport, tmp_path: Path) -
 
     def again(function: ProbeFunction = PROBE) -> Outcome:
         done.clear()
-        return replay(hot, function, folder=tmp_path, fixes=[LOWER], on_progress=lambda arm, seed, steps: done.append((arm, seed)))
+        return replay(
+            hot, ProbeTrainer(function), folder=tmp_path, fixes=[LOWER], begin=lambda jobs: done.extend((job.arm, job.seed) for job in jobs)
+        )
 
     first = again()
     assert ("recorded", 0) in done and ("prescription", 2) in done
@@ -134,17 +138,17 @@ def test_what_is_finished_is_not_trained_again(hot: RunReport, tmp_path: Path) -
 def test_an_interrupted_replay_keeps_what_was_finished(hot: RunReport, tmp_path: Path) -> None:
     count = itertools.count()
 
-    def interrupt(arm: str, seed: int, steps: int) -> None:
+    def interrupt(jobs: Sequence[Job]) -> None:
         if next(count) == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        replay(hot, PROBE, folder=tmp_path, fixes=[LOWER], on_progress=interrupt)
+        replay(hot, ProbeTrainer(PROBE), folder=tmp_path, fixes=[LOWER], begin=interrupt)
     assert len(list(tmp_path.glob("*/seed-*/arm.json"))) == 3
 
 
 def test_the_folder_holds_runs_like_any_other(hot: RunReport, tmp_path: Path) -> None:
-    replay(hot, PROBE, folder=tmp_path, fixes=[LOWER])
+    replay(hot, ProbeTrainer(PROBE), folder=tmp_path, fixes=[LOWER])
     report = diag.analyze(tmp_path)
     assert not report.problems
     by_id = {entry.run.id: entry for entry in report.runs}
@@ -154,7 +158,7 @@ def test_the_folder_holds_runs_like_any_other(hot: RunReport, tmp_path: Path) ->
 
 def test_the_probe_is_never_shorter_than_its_warmup(hot: RunReport) -> None:
     longer = change("warmup_steps", 30)
-    outcome = replay(hot, PROBE, Settings(seeds=3, steps=10), fixes=[longer])
+    outcome = replay(hot, ProbeTrainer(PROBE), Settings(seeds=3, steps=10), fixes=[longer])
     assert outcome.steps == 50
     assert "50 steps were probed instead of 10" in outcome.notes[0]
 
@@ -163,14 +167,14 @@ def test_a_probe_with_a_shorter_plan_has_a_shorter_warmup(hot: RunReport) -> Non
     def shorter(hyperparameters: Mapping[str, Any], seed: int) -> Probe:
         return replace(make(hyperparameters, seed), planned_steps=80)
 
-    outcome = replay(hot, ProbeFunction("shorter", shorter, ""), Settings(seeds=3), fixes=[change("warmup_steps", 32)])
+    outcome = replay(hot, ProbeTrainer(ProbeFunction("shorter", shorter, "")), Settings(seeds=3), fixes=[change("warmup_steps", 32)])
     assert outcome.total_steps == 80
     assert outcome.arms[1].changes == (("warmup_steps", None, 16),)
     assert outcome.steps == 36
 
 
 def test_a_larger_batch_sees_as_many_samples(hot: RunReport) -> None:
-    outcome = replay(hot, PROBE, Settings(seeds=3), fixes=[change("global_batch_size", 64)])
+    outcome = replay(hot, ProbeTrainer(PROBE), Settings(seeds=3), fixes=[change("global_batch_size", 64)])
     assert [(arm.steps, arm.total_steps) for arm in outcome.arms[:2]] == [(40, 160), (10, 40)]
 
 
@@ -181,7 +185,7 @@ def test_unseeded_randomness_is_found_out(hot: RunReport) -> None:
         return make(hyperparameters, next(calls))
 
     with pytest.raises(ProbeError, match="unseeded randomness: two identical trainings differ at step 1"):
-        replay(hot, ProbeFunction("careless", careless, ""), fixes=[LOWER])
+        replay(hot, ProbeTrainer(ProbeFunction("careless", careless, "")), fixes=[LOWER])
 
 
 def test_a_loss_that_is_no_number_before_anything_was_learned(hot: RunReport) -> None:
@@ -190,11 +194,11 @@ def test_a_loss_that_is_no_number_before_anything_was_learned(hot: RunReport) ->
         return Probe(probe.model, probe.batches, lambda model, batch: probe.loss(model, batch) * math.nan)
 
     with pytest.raises(ProbeError, match="the loss is nan at the first step"):
-        replay(hot, ProbeFunction("broken", broken, ""), fixes=[LOWER])
+        replay(hot, ProbeTrainer(ProbeFunction("broken", broken, "")), fixes=[LOWER])
 
 
 def test_a_spent_budget_is_inconclusive(hot: RunReport) -> None:
-    outcome = replay(hot, PROBE, Settings(budget=1e-9), fixes=[LOWER])
+    outcome = replay(hot, ProbeTrainer(PROBE), Settings(budget=1e-9), fixes=[LOWER])
     assert (outcome.result, outcome.exit_code) == (INCONCLUSIVE, 3)
     assert "budget" in outcome.reason
 
@@ -202,27 +206,27 @@ def test_a_spent_budget_is_inconclusive(hot: RunReport) -> None:
 def test_a_folder_that_cannot_be_made_is_said_before_anything_is_trained(hot: RunReport, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"):
-        replay(hot, PROBE, folder=tmp_path / "file" / "out", fixes=[LOWER], on_progress=lambda arm, seed, steps: pytest.fail("trained"))
+        replay(hot, ProbeTrainer(PROBE), folder=tmp_path / "file" / "out", fixes=[LOWER], begin=lambda jobs: pytest.fail("trained"))
 
 
 def test_a_seed_that_one_arm_did_not_finish_does_not_count(hot: RunReport, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("diag.replay.experiment.time.monotonic", lambda: now)
+    monkeypatch.setattr("time.monotonic", lambda: now)
 
-    def clock(arm: str, seed: int, steps: int) -> None:
+    def clock(jobs: Sequence[Job]) -> None:
         nonlocal now
-        now = float((arm, seed) == ("prescription", 1))
+        now = float((jobs[0].arm, jobs[0].seed) == ("prescription", 1))
 
-    outcome = replay(hot, PROBE, Settings(budget=0.5), fixes=[LOWER], on_progress=clock)
+    outcome = replay(hot, ProbeTrainer(PROBE), Settings(budget=0.5), fixes=[LOWER], begin=clock)
     assert outcome.result == INCONCLUSIVE and "after 1 seed" in outcome.reason
     assert [len(arm.seeds) for arm in outcome.arms[:2]] == [1, 1]
 
 
 def test_nothing_to_test(hot: RunReport) -> None:
     with pytest.raises(NothingToJudgeError, match="there is no prescription"):
-        replay(hot, PROBE, fixes=[])
+        replay(hot, ProbeTrainer(PROBE), fixes=[])
     with pytest.raises(NothingToJudgeError, match="nothing that a short training can show"):
-        replay(hot, PROBE, fixes=[change("load_best_model_at_end", True)])
+        replay(hot, ProbeTrainer(PROBE), fixes=[change("load_best_model_at_end", True)])
 
 
 @pytest.mark.parametrize("wrong", [{"seeds": 2}, {"seeds": 99}, {"steps": 0}, {"budget": 0.0}, {"budget": math.nan}])

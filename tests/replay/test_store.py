@@ -5,7 +5,7 @@ from pathlib import Path
 
 import diag
 from diag.replay.store import LOG, Store, key_of
-from diag.replay.training import Trained
+from diag.replay.trainer import Trained
 
 ROWS = [{"step": float(i + 1), "train/loss": 2.0 / (i + 1), "lr": 0.01, "grad_norm": math.nan if i == 11 else 1.0} for i in range(12)]
 DONE = Trained(ROWS, 12, 48, math.inf, "not finite", ("a note",))

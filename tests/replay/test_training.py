@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from diag.replay.guard import ProbeError
 from diag.replay.probe import Probe
-from diag.replay.training import OUT_OF_TIME, Schedule, Trained, planned_steps, to_device, train, warmup_steps
+from diag.replay.trainer import OUT_OF_TIME, Trained
+from diag.replay.training import Schedule, planned_steps, to_device, train, warmup_steps
 
 Function = Callable[[Mapping[str, Any], int], Probe]
 HYPERPARAMETERS = {"learning_rate": 0.01, "lr_scheduler": "cosine", "warmup_steps": 5, "micro_batch_size": 16, "optimizer": "adamw"}
@@ -118,7 +119,7 @@ def test_a_training_that_diverges_is_a_result() -> None:
 
 
 def test_stopping() -> None:
-    assert trained(stop=lambda step, row: "enough" if step >= 10 else "").stopped == "enough"
+    assert trained(stop=lambda row: "enough" if row["step"] >= 10 else "").stopped == "enough"
     late = trained(deadline=time.monotonic())
     assert (late.stopped, len(late.rows)) == (OUT_OF_TIME, 1)
 

@@ -1,0 +1,108 @@
+"""Trains the arms of a replay with a probe function, on one device."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
+from typing import Any, Final
+
+from diag.replay.guard import STALLED, ProbeError, user_code
+from diag.replay.probe import ProbeFunction, settle
+from diag.replay.trainer import OUT_OF_TIME, Begin, Job, Row, Stop, Trained
+from diag.replay.training import pick_device, planned_steps, seed_everything, train
+from diag.text import show
+
+CHECKED_STEPS: Final = 3
+"""Optimizer steps of the two identical trainings that tell whether a probe is deterministic."""
+TOLERANCE: Final = {"cpu": 1e-6}
+"""Relative difference at which identical trainings count as identical; GPUs add up in any order."""
+GPU_TOLERANCE: Final = 1e-3
+VERSION: Final = 2
+"""Goes up when the same job would give another training."""
+
+
+class ProbeTrainer:
+    """Trains a user's probe.
+
+    Args:
+        function: makes the probe.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        stalled: seconds without progress after which the probe is taken to hang.
+
+    Raises:
+        ProbeError: there is no such device.
+    """
+
+    def __init__(self, function: ProbeFunction, device: str = "auto", stalled: float = STALLED) -> None:
+        self.function, self.device, self.stalled = function, pick_device(device), stalled
+        self.spec = function.spec
+        self.digest = f"{function.digest} torch {version('torch')} on {self.device}, {VERSION}"
+        self._checked = False
+
+    def settle(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+        """As one device has them: see ``diag.replay.probe.settle``."""
+        return settle(hyperparameters)
+
+    def planned_steps(self, hyperparameters: Mapping[str, Any]) -> int | None:
+        """What the probe says of its plan."""
+        settled = settle(hyperparameters)
+        with user_code("the probe", self.device, self.stalled):
+            seed_everything(0)
+            return planned_steps(self.function(settled, 0), settled)
+
+    def check(self, job: Job) -> None:
+        """Train the same job twice, for a moment: arms can only be compared if the same gives the same.
+
+        Raises:
+            ProbeError: the two differ, or the loss is no number before anything was learned.
+        """
+        if self._checked:
+            return
+        self._checked = True
+        first, second = (self._train(job, steps=min(CHECKED_STEPS, job.steps), evaluations=1) for _ in range(2))
+        start = first.rows[0]["train/loss"]
+        if not math.isfinite(start) and settle(job.hyperparameters).get("precision") != "fp16":
+            raise ProbeError(f"the loss is {show(start)} at the first step, before anything was learned; look at the model and the data")
+        tolerance = TOLERANCE.get(self.device, GPU_TOLERANCE)
+        for one, other in zip(first.rows, second.rows, strict=False):
+            for name in ("train/loss", "eval/loss"):
+                a, b = one.get(name, 0.0), other.get(name, 0.0)
+                if math.isfinite(a) and math.isfinite(b) and abs(a - b) > tolerance * max(abs(a), abs(b)):
+                    raise ProbeError(
+                        f"the probe has unseeded randomness: two identical trainings differ at step {int(one['step'])}"
+                        f" ({name} {a:.6g} and {b:.6g}); seed every generator from the seed it is given"
+                    )
+
+    def train(self, jobs: Iterable[Job], *, stop: Stop | None, deadline: float, begin: Begin) -> Iterator[tuple[Job, Trained]]:
+        """One training after the other."""
+        for job in jobs:
+            if time.monotonic() > deadline:
+                return
+            self.check(job)
+            begin([job])
+
+            def ask(row: Row, job: Job = job) -> str:
+                return "" if stop is None else stop([(job, row)])[0]
+
+            done = self._train(job, stop=ask, deadline=deadline)
+            if done.stopped == OUT_OF_TIME:
+                return
+            yield job, done
+
+    def _train(self, job: Job, *, steps: int | None = None, **options: Any) -> Trained:
+        return train(
+            self.function,
+            job.hyperparameters,
+            seed=job.seed,
+            steps=steps or job.steps,
+            total_steps=job.total_steps,
+            device=self.device,
+            stalled=self.stalled,
+            **options,
+        )
+
+    def remarks(self) -> list[str]:
+        """None."""
+        return []
