@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from diag.replay.decision import BETTER, EXACT, LARGEST, LEAST_SEEDS, MARGIN, SAME, WORSE, Comparison
+from diag.replay.horizon import WHOLE, Horizon
+from diag.replay.likeness import ALIKE
 from diag.replay.outcome import CONFIRMED, INCONCLUSIVE, REFUTED, ArmResult
 from diag.replay.symptom import Symptom
 from diag.text import counted
 
+WORTHWHILE: Final = 0.02
+"""Relative gain that confirms although the symptom stays: what a change may gain in a run that counts as healthy (docs/calibration.md)."""
 MAJORITY: Final = 0.5
 """Share of the seeds above which a symptom counts as there."""
 
@@ -23,57 +27,86 @@ class Evidence:
         recorded: the recorded arm.
         prescription: the prescribed one.
         symptom: what the log of the run shows.
-        identical: whether the two logged the very same numbers.
-        steps: optimizer steps that were probed.
-        total_steps: optimizer steps of the plan.
+        deviation: how far the recorded arm is from the log, None where the two cannot be compared.
+        identical: whether the two arms logged the very same numbers.
+        horizon: how much of them was trained.
         seeds: most seeds that were allowed.
+        is_last: whether no longer horizon will follow.
     """
 
     recorded: ArmResult
     prescription: ArmResult
     symptom: Symptom
+    deviation: float | None
     identical: bool
-    steps: int
-    total_steps: int
+    horizon: Horizon
     seeds: int
+    is_last: bool
 
 
-def conclude(evidence: Evidence) -> tuple[str, str]:
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What the evidence means.
+
+    Attributes:
+        result: CONFIRMED, REFUTED or INCONCLUSIVE.
+        reason: one sentence.
+        is_final: whether a longer horizon would not tell more.
+    """
+
+    result: str
+    reason: str
+    is_final: bool
+
+
+def conclude(evidence: Evidence) -> Conclusion:
     """The result and why.
 
-    A better loss confirms, and a worse one refutes, only where the recorded arm shows the symptom that the log shows: else the probe
-    is no picture of the run. A symptom that goes in so many seeds that chance is ruled out confirms too, unless the loss is worse. A
-    worse loss does not refute a change that takes the symptom away, as a steadier training may fall behind at first; one that
-    diverges where the recorded arm does not is refuted in any case.
+    A better loss confirms, and a worse one refutes, only where the probe is a picture of the run: as recorded it shows the symptom that the
+    log shows, or it follows the log step by step. A symptom that goes in so many seeds that chance is ruled out confirms too, unless the
+    loss is worse. A worse loss does not refute a change that takes the symptom away, as a steadier training may fall behind at first,
+    and refutes no change before the longest horizon; one that diverges where the recorded arm does not is refuted in any case.
     """
+    result, reason = _result(evidence)
+    diverges = result == REFUTED and _diverged(evidence.prescription) > 0
+    return Conclusion(result, reason, result == CONFIRMED or diverges or evidence.is_last)
+
+
+def _result(evidence: Evidence) -> tuple[str, str]:
     recorded, prescription = evidence.recorded, evidence.prescription
     comparison = prescription.comparison
     if comparison is None:
         return INCONCLUSIVE, "The budget ended before both arms were trained once."
     n, changed = comparison.seeds, " and ".join(name for name, _, _ in prescription.changes)
     if evidence.identical:
-        return INCONCLUSIVE, f"The probe does not use {changed}, or not before step {evidence.steps}: every number is as recorded."
+        return INCONCLUSIVE, f"The probe does not use {changed}, or not in {evidence.horizon}: every number is as recorded."
     seen = recorded.reappeared > MAJORITY * n
+    alike = evidence.deviation is not None and evidence.deviation <= ALIKE
     cured = seen and prescription.reappeared < MAJORITY * n
     gain = _by(comparison)
     shown = f"the symptom ({evidence.symptom}) shows in {recorded.reappeared} of {n} seeds as recorded"
     both = f"{shown} and in {prescription.reappeared} with the change"
+    picture = both if seen or not alike else f"as recorded, the probe stays within {evidence.deviation or 0:.0%} of the log"
     if comparison.decision == WORSE and _diverged(prescription) > MAJORITY * n and not _diverged(recorded):
         return REFUTED, f"With the change the training diverges, in {_diverged(prescription)} of {n} seeds; as recorded it does not."
-    if comparison.decision == BETTER and seen:
-        return CONFIRMED, f"The loss is {gain} lower with the change, better in {comparison.wins} of {n} seeds; {both}."
+    if comparison.decision == BETTER and (seen or alike) and (cured or comparison.effect >= WORTHWHILE):
+        return CONFIRMED, f"The loss is {gain} lower with the change, better in {comparison.wins} of {n} seeds; {picture}."
     if comparison.decision != WORSE and _cleared(recorded, prescription):
         return CONFIRMED, f"The symptom goes: {both.removeprefix('the symptom ')}; the loss decides nothing yet."
-    if comparison.decision == WORSE and seen and not cured:
-        return REFUTED, f"The loss is {gain} higher with the change, worse in {n - comparison.wins} of {n} seeds; {both}."
-    if not seen and n >= LEAST_SEEDS:
+    if comparison.decision == WORSE and (seen or alike) and not cured:
+        return REFUTED, f"The loss is {gain} higher with the change, worse in {n - comparison.wins} of {n} seeds; {picture}."
+    if not seen and not alike and n >= LEAST_SEEDS:
         return INCONCLUSIVE, f"The probe does not show what the log shows: {shown}. {_longer(evidence)}"
     if comparison.decision == WORSE:
         return INCONCLUSIVE, f"The symptom goes, but the loss is {gain} higher with the change. {_longer(evidence)}"
     if comparison.decision == SAME:
-        return INCONCLUSIVE, f"The change makes no difference beyond {MARGIN:.1%}; {both}. {_longer(evidence)}"
+        return INCONCLUSIVE, f"The change makes no difference beyond {MARGIN:.1%}; {picture}. {_longer(evidence)}"
+    if comparison.decision == BETTER:
+        return INCONCLUSIVE, f"The loss is only {gain} lower with the change; {picture}. {_longer(evidence)}"
     if n < evidence.seeds:
         return INCONCLUSIVE, f"The budget ended after {counted(n, 'seed')}, too few to decide."
+    if n in (comparison.wins, n - comparison.wins):
+        return INCONCLUSIVE, f"The loss differs by only {gain}, too little to decide; {picture}. {_longer(evidence)}"
     return INCONCLUSIVE, f"The seeds do not agree: {comparison.wins} of {n} are better with the change. Try more seeds."
 
 
@@ -96,7 +129,8 @@ def _diverged(arm: ArmResult) -> int:
 
 def _longer(evidence: Evidence) -> str:
     """What to try where the horizon may be the reason."""
-    if evidence.steps >= evidence.total_steps:
+    horizon = evidence.horizon
+    if horizon.kind == WHOLE:
         return "The whole plan was trained: the probe differs from the run."
-    late = f", and the log shows it from step {evidence.symptom.start} on" if (evidence.symptom.start or 0) > evidence.steps else ""
-    return f"Try more steps: {evidence.steps} of {evidence.total_steps} were trained{late}."
+    late = f", and the log shows it from step {evidence.symptom.start} on" if (evidence.symptom.start or 0) > horizon.steps else ""
+    return f"Try more steps: {horizon.steps} of {horizon.total_steps} were trained{late}."

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,14 +16,15 @@ from diag.analysis import judge
 from diag.errors import NothingToJudgeError, UsageError
 from diag.fixes import Fix
 from diag.replay.arms import CONTROL, PRESCRIPTION, RECORDED, Arm, Arms, make_arms
-from diag.replay.conclusion import Evidence, conclude
+from diag.replay.conclusion import Conclusion, Evidence, conclude
 from diag.replay.decision import BETTER, LEAST_SEEDS, MOST_SEEDS, UNDECIDED, WORSE, Comparison, compare
 from diag.replay.halving import FIRST_RUNG, Halving
+from diag.replay.horizon import AFTER_WARMUP, BEGINNING, SUBSET, Horizon, horizons, warmup_steps
+from diag.replay.likeness import deviation
 from diag.replay.outcome import CONFIRMED, ArmResult, Outcome, Seed
 from diag.replay.store import Store, key_of
 from diag.replay.symptom import Symptom
 from diag.replay.trainer import Begin, Job, Stop, Trained, Trainer
-from diag.replay.training import warmup_steps
 from diag.stats import log_scale, spikes
 from diag.text import counted
 
@@ -31,10 +33,6 @@ if TYPE_CHECKING:
 
 SEEDS: Final = 5
 """Paired seeds: five that agree have a chance of 1 in 32."""
-PROBED_SHARE: Final = 0.25
-"""Share of the plan that is probed: the order of learning rates there agrees with that of full runs (rank correlation 0.86)."""
-AFTER_WARMUP: Final = 20
-"""Optimizer steps after the warmup without which a probe shows nothing but the warmup."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class Settings:
 
     Attributes:
         seeds: most paired seeds, at least LEAST_SEEDS.
-        steps: optimizer steps to probe of the recorded arm; None for a quarter of the plan.
+        steps: optimizer steps to probe of the recorded arm; None for what ``diag.replay.horizon`` chooses.
         budget: seconds after which no training is begun and the current one is given up.
     """
 
@@ -95,7 +93,12 @@ def replay(
         names = ", ".join(dict.fromkeys(fix.parameter for fix in prescribed))
         raise NothingToJudgeError(f"the prescription for {report.run.id} ({names}) changes nothing that a short training can show")
     store.prepare()
-    return _Experiment(report, trainer, settings, arms, store, prescribed, begin).run()
+    symptom = Symptom.of(report, report.fixes or prescribed)
+    planned = horizons(arms, prescribed, symptom, settings.steps, small=trainer.small, scale=scale)
+    context = _Context(
+        report, trainer, settings, arms, store, symptom, begin or (lambda jobs: None), time.monotonic() + settings.budget, scale
+    )
+    return _conduct(context, planned)
 
 
 def _recorded(report: RunReport, trainer: Trainer) -> tuple[dict[str, Any], float]:
@@ -122,76 +125,65 @@ def _scaled(fix: Fix, scale: float) -> Fix:
     return replace(fix, new=round(fix.new * scale))
 
 
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What all horizons of a replay share."""
+
+    report: RunReport
+    trainer: Trainer
+    settings: Settings
+    arms: Arms
+    store: Store
+    symptom: Symptom
+    begin: Begin
+    deadline: float
+    scale: float
+
+
+def _conduct(context: _Context, planned: Sequence[Horizon]) -> Outcome:
+    """Train up to one horizon after the other until that decides; the last one that compared anything is what is reported."""
+    reported: tuple[_Experiment, Conclusion] | None = None
+    for horizon in planned:
+        experiment = _Experiment(context, horizon)
+        conclusion = experiment.decide(is_last=horizon is planned[-1])
+        if reported is None or experiment.seeds:
+            reported = experiment, conclusion
+        if conclusion.is_final or time.monotonic() > context.deadline:
+            break
+    assert reported is not None  # there is a horizon
+    experiment, conclusion = reported
+    return experiment.outcome(conclusion)
+
+
 class _Experiment:
-    def __init__(
-        self,
-        report: RunReport,
-        trainer: Trainer,
-        settings: Settings,
-        arms: Arms,
-        store: Store,
-        fixes: Sequence[Fix],
-        begin: Begin | None,
-    ) -> None:
-        self.report, self.trainer, self.settings, self.arms, self.store = report, trainer, settings, arms, store
-        self.begin = begin or (lambda jobs: None)
-        self.deadline = time.monotonic() + settings.budget
-        self.symptom = Symptom.of(report, report.fixes or fixes)
-        self.total = int(arms.recorded.hyperparameters["max_steps"])
-        self.notes: list[str] = []
-        self.steps = self.horizon()
+    """The trainings of one horizon, and what they show."""
+
+    def __init__(self, context: _Context, horizon: Horizon) -> None:
+        self.context, self.horizon = context, horizon
+        self.arms, self.settings, self.trainer = context.arms, context.settings, context.trainer
         self.halving = Halving(self.earliest)
         self.trained: dict[str, dict[int, Trained]] = {}
         self.judged: dict[tuple[str, int], Seed] = {}
-
-    # How long ------------------------------------------------------------------------------------------------------------
-
-    def least_steps(self) -> int:
-        """The warmup of the two main arms and a little more, without which nothing is seen."""
-        main = (self.arms.recorded, self.arms.prescription)
-        warmup = max(warmup_steps(arm.hyperparameters, self.total_of(arm)) for arm in main)
-        return min(warmup + AFTER_WARMUP, self.total)
-
-    def horizon(self) -> int:
-        """Optimizer steps to probe of the recorded arm."""
-        least = self.least_steps()
-        wanted = self.settings.steps
-        if wanted is None:
-            return min(self.total, max(math.ceil(PROBED_SHARE * self.total), least))
-        if wanted < least:
-            self.notes.append(f"{counted(least, 'step')} were probed instead of {wanted}: the warmup and {AFTER_WARMUP} steps more.")
-        elif wanted < FIRST_RUNG * self.total:
-            self.notes.append(f"So short a probe says little: less than {FIRST_RUNG:.1%} of the plan often favours too high a rate.")
-        return min(self.total, max(wanted, least))
-
-    def total_of(self, arm: Arm) -> int:
-        """Optimizer steps of an arm's whole plan."""
-        return int(arm.hyperparameters["max_steps"])
-
-    def steps_of(self, arm: Arm) -> int:
-        """Optimizer steps to do: as many samples as the recorded arm sees; the arm's own plan where that is done to its end."""
-        total = self.total_of(arm)
-        if self.steps == self.total:
-            return total
-        old, new = self.arms.recorded.hyperparameters.get("global_batch_size"), arm.hyperparameters.get("global_batch_size")
-        return max(1, min(total, round(self.steps * old / new) if old and new else self.steps))
+        self.seeds = 0
 
     # Training ------------------------------------------------------------------------------------------------------------
 
     def job(self, arm: Arm, seed: int) -> Job:
         """One training of an arm."""
-        return Job(arm.name, seed, self.trainer.settle(arm.hyperparameters), self.steps_of(arm), self.total_of(arm))
+        horizon, values = self.horizon, self.trainer.settle(self.horizon.hyperparameters_of(arm))
+        steps = horizon.steps_of(arm, self.arms.recorded)
+        return Job(arm.name, seed, values, steps, horizon.total_of(arm), horizon.share, horizon.name)
 
     def finish(self, jobs: Iterable[Job], stop: Stop | None = None) -> None:
         """Trainings, from the store if they were done before; those are missing for which there was no time."""
         left: list[Job] = []
         for job in jobs:
-            if (done := self.store.get(job.arm, job.seed, self.key(job))) is not None:
+            if (done := self.context.store.get(job, self.key(job))) is not None:
                 self.keep(job, done)
             else:
                 left.append(job)
-        for job, done in self.trainer.train(left, stop=stop, deadline=self.deadline, begin=self.begin):
-            self.store.put(job.arm, job.seed, self.key(job), job.hyperparameters, done)
+        for job, done in self.trainer.train(left, stop=stop, deadline=self.context.deadline, begin=self.context.begin):
+            self.context.store.put(job, self.key(job), done)
             self.keep(job, done)
 
     def key(self, job: Job) -> str:
@@ -205,68 +197,30 @@ class _Experiment:
         """Optimizer steps before which a job shows nothing but its warmup."""
         return warmup_steps(job.hyperparameters, job.total_steps) + AFTER_WARMUP
 
-    # Judging -------------------------------------------------------------------------------------------------------------
-
-    def seed_result(self, arm: Arm, seed: int) -> Seed:
-        """One training, examined by the same battery as the run."""
-        if (arm.name, seed) not in self.judged:
-            done = self.trained[arm.name][seed]
-            judged, _ = judge(done.to_run(f"{arm.name}/seed-{seed}", self.trainer.settle(arm.hyperparameters), done.total_steps))
-            losses, norms = np.asarray(done.values("train/loss")), np.asarray(done.values("grad_norm"))
-            finite = bool(np.isfinite(losses).all())
-            self.judged[arm.name, seed] = Seed(
-                seed=seed,
-                final=done.loss,
-                area=float(losses.mean()) if finite else math.nan,
-                spikes=int(spikes(log_scale(losses)).size) if finite else 0,
-                grad_norm=float(np.median(norms)),
-                verdict=judged.diagnosis.verdict,
-                symptom=self.symptom.is_seen(judged),
-                steps=len(done.rows),
-                stopped=done.stopped,
-            )
-        return self.judged[arm.name, seed]
-
-    def arm_result(self, arm: Arm, *, last: bool = True, dropped: str = "") -> ArmResult:
-        done = self.trained.get(arm.name, {})
-        seeds = tuple(self.seed_result(arm, seed) for seed in sorted(done))
-        comparison: Comparison | None = None
-        base = self.trained.get(RECORDED, {})
-        if arm.name != RECORDED and not dropped and (shared := sorted(done.keys() & base.keys())):
-            comparison = compare([base[seed].loss for seed in shared], [done[seed].loss for seed in shared], last=last)
-        return ArmResult(arm.name, arm.label, arm.changes, self.steps_of(arm), self.total_of(arm), seeds, comparison, dropped)
-
-    def run(self) -> Outcome:
-        """Train what it takes to decide about the prescription, then the other arms."""
+    def decide(self, *, is_last: bool) -> Conclusion:
+        """Train the recorded and the prescribed arm with one seed after the other until that decides."""
         main = (self.arms.recorded, self.arms.prescription)
-        seeds = 0
         for together in self.rounds():
             self.finish(self.job(arm, seed) for seed in together for arm in main)
-            seeds = next((seed for seed in together if any(seed not in self.trained.get(arm.name, {}) for arm in main)), together.stop)
-            found = self.arm_result(self.arms.prescription, last=seeds == self.settings.seeds).comparison
-            if seeds < together.stop or (found is not None and found.decision != UNDECIDED):
+            unfinished = (seed for seed in together if any(seed not in self.trained.get(arm.name, {}) for arm in main))
+            self.seeds = next(unfinished, together.stop)
+            found = self.arm_result(self.arms.prescription).comparison
+            if self.seeds < together.stop or (found is not None and found.decision != UNDECIDED):
                 break
-        if seeds:  # a seed that only one of the two finished cannot be compared
-            self.trained = {name: {seed: done for seed, done in found.items() if seed < seeds} for name, found in self.trained.items()}
-        results = [self.arm_result(arm, last=seeds == self.settings.seeds) for arm in main]
-        results += self.others(seeds)
-        result, reason = conclude(self.evidence(results[0], results[1]))
-        run, held_out = self.report.run, any(done.values("eval/loss") for done in self.trained.get(RECORDED, {}).values())
-        return Outcome(
-            run=run.id,
-            path=run.path,
-            probe=self.trainer.spec,
-            result=result,
-            reason=reason,
-            verdict=self.report.diagnosis.verdict,
-            symptom=self.symptom.codes,
-            device=self.trainer.device,
-            steps=self.steps,
-            total_steps=self.total,
-            metric="eval/loss" if held_out else "train/loss",
-            arms=tuple(results),
-            untested=self.arms.untested,
-            notes=self.remarks(result),
+        if self.seeds:  # a seed that only one of the two finished cannot be compared
+            self.trained = {name: {seed: done for seed, done in found.items() if seed < self.seeds} for name, found in self.trained.items()}
+        recorded, prescription = (self.arm_result(arm) for arm in main)
+        return conclude(
+            Evidence(
+                recorded=recorded,
+                prescription=prescription,
+                symptom=self.context.symptom,
+                deviation=self.deviation(),
+                identical=self.same(self.arms.prescription),
+                horizon=self.horizon,
+                seeds=self.settings.seeds,
+                is_last=is_last,
+            )
         )
 
     def rounds(self) -> Iterator[range]:
@@ -275,20 +229,56 @@ class _Experiment:
         for seed in range(LEAST_SEEDS, self.settings.seeds):
             yield range(seed, seed + 1)
 
-    def others(self, seeds: int) -> list[ArmResult]:
+    def others(self) -> list[ArmResult]:
         """The other arms: all with the first seed, those that fall behind only to a rung; then the rest with the other seeds."""
-        others = self.arms.others if seeds else ()
+        others = self.arms.others if self.seeds else ()
         self.finish((self.job(arm, 0) for arm in others), self.halving)
         first = {arm.name: self.trained.get(arm.name, {}).get(0) for arm in self.arms.others}
         dropped = {name: "no time was left" if done is None else done.stopped for name, done in first.items()}
         dropped = {name: reason if reason.startswith(("no time", "behind")) else "" for name, reason in dropped.items()}
-        self.finish(self.job(arm, seed) for seed in range(1, seeds) for arm in others if not dropped[arm.name])
+        self.finish(self.job(arm, seed) for seed in range(1, self.seeds) for arm in others if not dropped[arm.name])
         return [self.arm_result(arm, dropped=dropped[arm.name]) for arm in self.arms.others]
 
-    def evidence(self, recorded: ArmResult, prescription: ArmResult) -> Evidence:
-        """What the result is decided by."""
-        identical = self.same(self.arms.prescription)
-        return Evidence(recorded, prescription, self.symptom, identical, self.steps, self.total, self.settings.seeds)
+    # Judging -------------------------------------------------------------------------------------------------------------
+
+    def seed_result(self, arm: Arm, seed: int) -> Seed:
+        """One training, examined by the same battery as the run."""
+        if (arm.name, seed) not in self.judged:
+            done, job = self.trained[arm.name][seed], self.job(arm, seed)
+            judged, _ = judge(done.to_run(f"{arm.name}/seed-{seed}", job.hyperparameters, done.total_steps))
+            losses, norms = np.asarray(done.values("train/loss")), np.asarray(done.values("grad_norm"))
+            finite = bool(losses.size) and bool(np.isfinite(losses).all())
+            self.judged[arm.name, seed] = Seed(
+                seed=seed,
+                final=done.loss,
+                area=float(losses.mean()) if finite else math.nan,
+                spikes=int(spikes(log_scale(losses)).size) if finite else 0,
+                grad_norm=float(np.median(norms)) if norms.size else math.nan,
+                verdict=judged.diagnosis.verdict,
+                symptom=self.context.symptom.is_seen(judged, done.stopped),
+                steps=len(done.rows),
+                stopped=done.stopped,
+            )
+        return self.judged[arm.name, seed]
+
+    def arm_result(self, arm: Arm, *, dropped: str = "") -> ArmResult:
+        done = self.trained.get(arm.name, {})
+        seeds = tuple(self.seed_result(arm, seed) for seed in sorted(done))
+        comparison: Comparison | None = None
+        base = self.trained.get(RECORDED, {})
+        if arm.name != RECORDED and not dropped and (shared := sorted(done.keys() & base.keys())):
+            is_last = len(shared) >= min(self.settings.seeds, self.seeds or self.settings.seeds)
+            comparison = compare([base[seed].loss for seed in shared], [done[seed].loss for seed in shared], last=is_last)
+        steps, total = self.horizon.steps_of(arm, self.arms.recorded), self.horizon.total_of(arm)
+        return ArmResult(arm.name, arm.label, arm.changes, steps, total, seeds, comparison, dropped)
+
+    def deviation(self) -> float | None:
+        """How far the recorded arm is from the log of the run, None where the two cannot be compared."""
+        if self.context.scale != 1 or self.horizon.kind == SUBSET:
+            return None
+        found = [deviation(self.context.report.run, done) for done in self.trained.get(RECORDED, {}).values()]
+        known = [value for value in found if value is not None]
+        return median(known) if known and len(known) == len(found) else None
 
     def same(self, arm: Arm) -> bool:
         """Whether an arm logged the very numbers of the recorded one."""
@@ -305,6 +295,28 @@ class _Experiment:
             return None
         return compare([before[seed].loss for seed in shared], [after[seed].loss for seed in shared], last=True)
 
+    # Reporting -----------------------------------------------------------------------------------------------------------
+
+    def outcome(self, conclusion: Conclusion) -> Outcome:
+        """Train the other arms, and say what all of them show."""
+        results = [self.arm_result(arm) for arm in (self.arms.recorded, self.arms.prescription)] + self.others()
+        run, held_out = self.context.report.run, any(done.values("eval/loss") for done in self.trained.get(RECORDED, {}).values())
+        return Outcome(
+            run=run.id,
+            path=run.path,
+            probe=self.trainer.spec,
+            result=conclusion.result,
+            reason=conclusion.reason,
+            verdict=self.context.report.diagnosis.verdict,
+            symptom=self.context.symptom.codes,
+            device=self.trainer.device,
+            horizon=self.horizon,
+            metric="eval/loss" if held_out else "train/loss",
+            arms=tuple(results),
+            untested=self.arms.untested,
+            notes=self.remarks(conclusion.result),
+        )
+
     def rivals(self) -> list[str]:
         """The best of the arms that beat the prescription, and whether a change drawn at random helps as much."""
         notes = []
@@ -318,12 +330,7 @@ class _Experiment:
 
     def remarks(self, result: str) -> tuple[str, ...]:
         """What to know about the result, one sentence each."""
-        found = [*self.notes, *self.trainer.remarks()]
-        if self.steps < self.total:
-            found.append(
-                f"The first {self.steps} of {self.total} planned steps were trained, under the schedule of the whole plan. Short probes"
-                " favour somewhat high learning rates, and cannot show what comes later, such as overfitting."
-            )
+        found = [*self.about_horizon(), *self.trainer.remarks()]
         if result == CONFIRMED:
             found += self.rivals()
         seen = dict.fromkeys(note for seeds in self.trained.values() for done in seeds.values() for note in done.notes)
@@ -331,6 +338,24 @@ class _Experiment:
         if unused := [arm.label for arm in self.arms.others if self.same(arm)]:
             found.append(f"No difference at all was made by {'; '.join(unused)}: the probe does not use it, or not this early.")
         return tuple(found)
+
+    def about_horizon(self) -> Iterator[str]:
+        """What was trained, and which way that is biased."""
+        horizon, wanted = self.horizon, self.settings.steps
+        if wanted is not None and wanted < horizon.steps:
+            yield f"{counted(horizon.steps, 'step')} were probed instead of {wanted}: the warmup and {AFTER_WARMUP} steps more."
+        elif wanted is not None and wanted < FIRST_RUNG * horizon.total_steps:
+            yield f"So short a probe says little: less than {FIRST_RUNG:.1%} of the plan often favours too high a rate."
+        if horizon.kind == BEGINNING:
+            yield (
+                f"The first {horizon.steps} of {horizon.total_steps} planned steps were trained, under the schedule of the whole plan."
+                " Short probes favour somewhat high learning rates, and cannot show what comes later, such as overfitting."
+            )
+        elif horizon.kind == SUBSET:
+            yield (
+                f"Whole runs were trained on {horizon.share:.0%} of the data, each repeated as often as in the run. With fewer data a model"
+                " overfits sooner and has fewer steps to learn in."
+            )
 
 
 def _is(comparison: Comparison | None, decision: str) -> bool:

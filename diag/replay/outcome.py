@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from diag import __version__
 from diag.replay.decision import Comparison
+from diag.replay.horizon import Horizon
 from diag.result import plain
 
 SCHEMA_VERSION: Final = 1
@@ -88,8 +89,7 @@ class Outcome:
         verdict: the verdict of the run's own log.
         symptom: codes of the findings that the prescription answers.
         device: what was trained on.
-        steps: optimizer steps that were probed of the recorded arm.
-        total_steps: optimizer steps of its whole plan.
+        horizon: how much of every arm was trained.
         metric: what arms are compared by, ``eval/loss`` or ``train/loss``.
         arms: recorded and prescription first.
         untested: prescribed parameters that no short training can show.
@@ -104,8 +104,7 @@ class Outcome:
     verdict: str
     symptom: tuple[str, ...]
     device: str
-    steps: int
-    total_steps: int
+    horizon: Horizon
     metric: str
     arms: tuple[ArmResult, ...]
     untested: tuple[str, ...] = ()
@@ -115,11 +114,6 @@ class Outcome:
     def exit_code(self) -> int:
         """0 confirmed, 1 refuted, 3 inconclusive."""
         return EXIT_CODES[self.result]
-
-    @property
-    def share(self) -> float:
-        """Part of the whole plan that was probed."""
-        return self.steps / self.total_steps
 
     def to_dict(self) -> dict[str, Any]:
         """The outcome as strict JSON."""
@@ -132,8 +126,9 @@ class Outcome:
                 "result": self.result,
                 "reason": self.reason,
                 "device": self.device,
-                "steps": self.steps,
-                "total_steps": self.total_steps,
+                "horizon": self.horizon.kind,
+                "steps": self.horizon.steps,
+                "total_steps": self.horizon.total_steps,
                 "metric": self.metric,
                 "arms": [_arm(arm) for arm in self.arms],
                 "untested": list(self.untested),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import itertools
+import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -59,6 +61,30 @@ class Probe:
                 yield batch
             if empty:
                 raise ProbeError("the probe's batches() gave no batch; it must return a new iterable each time it is called")
+
+
+def part_of(probe: Probe, share: float, most: int, seed: int) -> Probe:
+    """The probe on the first part of its training data, which it sees as often as it would see all of them.
+
+    Args:
+        probe: the probe.
+        share: of the batches of a pass.
+        most: batches that are ever taken, where a pass has no end.
+        seed: of the order in later passes.
+    """
+    kept: list[Any] = []
+    order = random.Random(seed)
+
+    def batches() -> Iterable[Any]:
+        if kept:
+            return order.sample(kept, len(kept))
+        first = probe.batches()
+        kept.extend(itertools.islice(first, most))
+        if len(kept) < most:
+            del kept[max(1, round(share * len(kept))) :]
+        return list(kept)
+
+    return replace(probe, batches=batches)
 
 
 @dataclass(frozen=True, slots=True)

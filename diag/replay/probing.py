@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
 from diag.replay.guard import STALLED, ProbeError, user_code
-from diag.replay.probe import ProbeFunction, settle
+from diag.replay.probe import Probe, ProbeFunction, part_of, settle
 from diag.replay.trainer import OUT_OF_TIME, Begin, Job, Row, Stop, Trained
 from diag.replay.training import pick_device, planned_steps, seed_everything, train
 from diag.text import show
@@ -34,6 +34,8 @@ class ProbeTrainer:
     Raises:
         ProbeError: there is no such device.
     """
+
+    small = True
 
     def __init__(self, function: ProbeFunction, device: str = "auto", stalled: float = STALLED) -> None:
         self.function, self.device, self.stalled = function, pick_device(device), stalled
@@ -93,7 +95,7 @@ class ProbeTrainer:
 
     def _train(self, job: Job, *, steps: int | None = None, **options: Any) -> Trained:
         return train(
-            self.function,
+            self.function if job.share == 1 else self._on_part(job),
             job.hyperparameters,
             seed=job.seed,
             steps=steps or job.steps,
@@ -102,6 +104,13 @@ class ProbeTrainer:
             stalled=self.stalled,
             **options,
         )
+
+    def _on_part(self, job: Job) -> Callable[[Mapping[str, Any], int], Probe]:
+        def function(hyperparameters: Mapping[str, Any], seed: int) -> Probe:
+            most = job.steps * int(hyperparameters.get("gradient_accumulation_steps") or 1)
+            return part_of(self.function(hyperparameters, seed), job.share, most, seed)
+
+        return function
 
     def remarks(self) -> list[str]:
         """None."""

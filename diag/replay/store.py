@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from diag.errors import UsageError
-from diag.replay.trainer import Trained
+from diag.replay.trainer import Job, Trained
 from diag.result import plain
 from diag.whole_file import replace
 
@@ -43,13 +42,13 @@ class Store:
         except OSError as error:
             raise UsageError(f"cannot write {self.folder}: {error.strerror or error}") from error
 
-    def place(self, arm: str, seed: int) -> Path | None:
+    def place(self, job: Job) -> Path | None:
         """The folder of one training."""
-        return None if self.folder is None else self.folder / arm / f"seed-{seed}"
+        return None if self.folder is None else self.folder / job.place / job.arm / f"seed-{job.seed}"
 
-    def get(self, arm: str, seed: int, key: str) -> Trained | None:
+    def get(self, job: Job, key: str) -> Trained | None:
         """A finished training with this very key, None if there is none (or what is there is damaged)."""
-        place = self.place(arm, seed)
+        place = self.place(job)
         if place is None:
             return None
         try:
@@ -65,19 +64,19 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def put(self, arm: str, seed: int, key: str, hyperparameters: Mapping[str, Any], trained: Trained) -> None:
+    def put(self, job: Job, key: str, trained: Trained) -> None:
         """Keep a finished training; the record is written last, so that what has one is whole.
 
         Raises:
             UsageError: the folder cannot be written.
         """
-        place = self.place(arm, seed)
+        place = self.place(job)
         if place is None:
             return
-        lines = [json.dumps(plain(hyperparameters)), *(json.dumps(row) for row in trained.rows)]
+        lines = [json.dumps(plain(job.hyperparameters)), *(json.dumps(row) for row in trained.rows)]
         done = {name: value for name, value in asdict(trained).items() if name != "rows"}
         write(place / LOG, "\n".join(lines) + "\n")
-        write(place / RECORD, json.dumps({"key": key, "seed": seed, "rows": len(trained.rows), "trained": done}, indent=1) + "\n")
+        write(place / RECORD, json.dumps({"key": key, "seed": job.seed, "rows": len(trained.rows), "trained": done}, indent=1) + "\n")
 
 
 def write(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from diag.fixes import Fix
+from diag.replay.trainer import NOT_FINITE
 from diag.vocabulary import DIVERGED, HEALTHY, INCONCLUSIVE, OVERFIT, PLATEAU, UNDERFIT, UNSTABLE
 
 if TYPE_CHECKING:
@@ -42,9 +43,16 @@ class Symptom:
         causes = report.diagnosis.causes
         return cls(report.diagnosis.verdict, codes, causes[0].cause if causes else "", min(starts, default=None))
 
-    def is_seen(self, report: RunReport) -> bool:
-        """Whether a training shows it: the same findings, a verdict of the same kind, or the same cause diagnosed."""
+    def is_seen(self, report: RunReport, stopped: str = "") -> bool:
+        """Whether a training shows it: the same findings, a verdict of the same kind, or the same cause diagnosed.
+
+        Args:
+            report: the examination of the training.
+            stopped: why the training ended early; one that diverged at once has too short a log for the checks.
+        """
         diagnosis = report.diagnosis
+        if stopped == NOT_FINITE and self.verdict in (DIVERGED, UNSTABLE):
+            return True
         if any(finding.code in self.codes for finding in report.findings):
             return True
         if diagnosis.verdict in (HEALTHY, INCONCLUSIVE):

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 OUT_OF_TIME: Final = "out of time"
 """Why a training stopped whose deadline passed."""
+NOT_FINITE: Final = "not finite"
+"""Why a training stopped whose loss or gradient was no number any more."""
 LAST_PART: Final = 0.1
 """Share of the steps whose mean training loss stands for the loss at the end, where nothing is held out."""
 
@@ -29,6 +31,8 @@ class Job:
         hyperparameters: canonical names to values.
         steps: optimizer steps to do.
         total_steps: optimizer steps of the whole plan, which the schedule is laid over.
+        share: of the training data, which is repeated as often as all of it would be.
+        place: name of the folder, among those of the replay, that its results are kept in.
     """
 
     arm: str
@@ -36,6 +40,8 @@ class Job:
     hyperparameters: Mapping[str, Any]
     steps: int
     total_steps: int
+    share: float = 1.0
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ class Trained:
         rows: what was logged, in order.
         steps: optimizer steps that were to be done.
         total_steps: optimizer steps of the whole plan.
-        loss: what arms are compared by, see ``final_loss``.
+        loss: what arms are compared by, see ``final_loss``; infinite where it stopped as NOT_FINITE.
         stopped: why it ended before its last step, "" if it did not.
         notes: what could not be done as the run did it.
     """
@@ -110,6 +116,7 @@ class Trainer(Protocol):
         spec: how the user named it.
         digest: what its results depend on beside the job (code, versions, device): another digest, another training.
         device: what it trains on, in a word.
+        small: whether its trainings are small copies of the run, that can be trained to the end and given part of the data.
     """
 
     @property
@@ -118,6 +125,8 @@ class Trainer(Protocol):
     def digest(self) -> str: ...  # noqa: D102
     @property
     def device(self) -> str: ...  # noqa: D102
+    @property
+    def small(self) -> bool: ...  # noqa: D102
 
     def settle(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
         """The hyperparameters that a training with these has in the end."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from diag.replay.guard import STALLED, ProbeError, Watchdog, describe, user_code
+from diag.replay.horizon import warmup_steps
 from diag.replay.probe import Probe, settle
-from diag.replay.trainer import OUT_OF_TIME, Row, Trained, final_loss
+from diag.replay.trainer import NOT_FINITE, OUT_OF_TIME, Row, Trained, final_loss
 
 if TYPE_CHECKING:
     import torch
@@ -98,14 +99,6 @@ _SHAPES: Final[tuple[tuple[str, Callable[[float, int], float]], ...]] = (
     ("constant", lambda progress, total: 1.0),
 )
 """Part of a schedule's name to its share of the way from peak to minimum, by the progress after the warmup."""
-
-
-def warmup_steps(hyperparameters: Mapping[str, Any], total: int) -> int:
-    """Optimizer steps of warmup of a run of ``total`` steps; a number of steps below one is a share of them."""
-    steps = hyperparameters.get("warmup_steps")
-    if steps is None:
-        return round(float(hyperparameters.get("warmup_ratio") or 0.0) * total)
-    return round(float(steps) * total) if 0 < float(steps) < 1 else round(float(steps))
 
 
 def planned_steps(probe: Probe, hyperparameters: Mapping[str, Any]) -> int | None:
@@ -315,7 +308,7 @@ class Loop:
             self.rows.append(row)
             finite = all(math.isfinite(row[name]) for name in ("train/loss", "grad_norm")) or self.scaler is not None
             if not finite:
-                reason = "not a number" if math.isnan(row["train/loss"]) else "not finite"
+                reason = NOT_FINITE
             if self.probe.evaluation is not None and (step + 1 in evaluated or reason):
                 row["eval/loss"] = self.evaluate()
             self.watchdog.pet()
@@ -325,7 +318,8 @@ class Loop:
                 reason = OUT_OF_TIME
             if reason:
                 break
-        return Trained(self.rows, self.steps, self.total_steps, final_loss(self.rows, self.steps), reason, self.notes())
+        loss = math.inf if reason == NOT_FINITE else final_loss(self.rows, self.steps)
+        return Trained(self.rows, self.steps, self.total_steps, loss, reason, self.notes())
 
     def step(self, step: int, batches: Iterator[Any]) -> Row:
         """One optimizer step: what is logged of it."""

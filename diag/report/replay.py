@@ -50,8 +50,9 @@ def _lines(outcome: Outcome, layout: Layout) -> Iterator[str]:
     room -= display_width(name)
     yield f"replay of {styled(name, 'bold')}{' ' * room}{styled(outcome.result, 'bold', COLOURS.get(outcome.result, 'yellow'))}"
     most = max((len(arm.seeds) for arm in outcome.arms), default=0)
-    horizon = f"{outcome.steps:,} of {counted(outcome.total_steps, 'step')} ({outcome.share:.0%})"
-    yield from paragraph(f"{outcome.verdict} in the log · {outcome.probe} on {outcome.device} · {horizon} · {counted(most, 'seed')}", "dim")
+    yield from paragraph(
+        f"{outcome.verdict} in the log · {outcome.probe} on {outcome.device} · {outcome.horizon} · {counted(most, 'seed')}", "dim"
+    )
     yield ""
     yield from paragraph(outcome.reason, "bold")
     yield ""

@@ -8,6 +8,7 @@ import pytest
 import diag.cli
 from diag.replay.probe import load
 from diag.replay.store import Store
+from diag.replay.trainer import Job
 from diag.replay.training import train
 
 HOT = {"learning_rate": 0.09, "num_epochs": 3, "max_steps": 192, "global_batch_size": 32, "lr_scheduler": "cosine", "optimizer": "adamw"}
@@ -23,14 +24,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def run(tmp_path: Path) -> str:
     """The log of a training of the template with a learning rate thirty times too high."""
     assert diag.cli.main(["replay", "--init"]) == 0
-    Store(tmp_path / "runs").put("hot", 7, "", HOT, train(load("probe.py"), HOT, seed=7, steps=192, total_steps=192))
+    Store(tmp_path / "runs").put(Job("hot", 7, HOT, 192, 192), "", train(load("probe.py"), HOT, seed=7, steps=192, total_steps=192))
     return "runs/hot"
 
 
 def test_the_template_confirms_the_cure_of_its_own_fault(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert diag.cli.main(["replay", run, "--probe", "probe.py:probe", "--out", "out"]) == 0
     text = capsys.readouterr().out
-    assert "CONFIRMED" in text and "learning_rate 0.09" in text and "48 of 192 steps (25%)" in text
+    assert "CONFIRMED" in text and "learning_rate 0.09" in text and "60 of 192 steps" in text
     assert all(len(line) <= 120 for line in text.splitlines())
     saved = json.loads(Path("out/replay.json").read_text())
     assert saved["result"] == "CONFIRMED" and saved["arms"][0]["name"] == "recorded"

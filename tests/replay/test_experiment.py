@@ -18,6 +18,7 @@ from diag.errors import NothingToJudgeError, UsageError
 from diag.fixes import Fix
 from diag.replay.experiment import Settings, replay
 from diag.replay.guard import ProbeError
+from diag.replay.horizon import BEGINNING, SUBSET, WHOLE, Horizon
 from diag.replay.outcome import CONFIRMED, INCONCLUSIVE, REFUTED, Outcome
 from diag.replay.probe import Probe, ProbeFunction
 from diag.replay.probing import ProbeTrainer
@@ -77,7 +78,7 @@ def test_the_right_prescription_is_confirmed_and_the_symptom_goes(hot: RunReport
     outcome = replay(hot, ProbeTrainer(PROBE), fixes=[LOWER])
     recorded, prescription = outcome.arms[:2]
     assert outcome.result == CONFIRMED
-    assert (outcome.steps, outcome.total_steps, outcome.metric, outcome.exit_code) == (40, 160, "eval/loss", 0)
+    assert (outcome.horizon, outcome.metric, outcome.exit_code) == (Horizon(BEGINNING, 40, 160), "eval/loss", 0)
     assert recorded.reappeared == len(recorded.seeds) >= 3
     assert prescription.reappeared == 0
     assert prescription.comparison is not None
@@ -100,9 +101,32 @@ def test_the_swapped_prescription_is_refuted(hot: RunReport) -> None:
 
 
 def test_a_steadier_but_slower_training_is_not_refuted(hot: RunReport) -> None:
-    outcome = replay(hot, ProbeTrainer(PROBE), fixes=[change("learning_rate", 0.002)])
+    outcome = replay(hot, ProbeTrainer(PROBE), Settings(steps=40), fixes=[change("learning_rate", 0.002)])
     assert outcome.result == INCONCLUSIVE
     assert "The symptom goes, but the loss is" in outcome.reason and "40 of 160" in outcome.reason
+
+
+def test_what_a_quarter_of_the_plan_does_not_decide_is_trained_to_the_end(hot: RunReport) -> None:
+    outcome = replay(hot, ProbeTrainer(PROBE), fixes=[change("learning_rate", 0.002)])
+    assert (outcome.result, outcome.horizon) == (CONFIRMED, Horizon(WHOLE, 160, 160))
+
+
+def test_a_budget_that_ends_in_the_longer_training_leaves_the_shorter_one(hot: RunReport, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+
+    def clock(jobs: Sequence[Job]) -> None:
+        nonlocal now
+        now = float(jobs[0].steps == 160)
+
+    outcome = replay(hot, ProbeTrainer(PROBE), Settings(budget=0.5), fixes=[change("learning_rate", 0.002)], begin=clock)
+    assert (outcome.result, outcome.horizon) == (INCONCLUSIVE, Horizon(BEGINNING, 40, 160))
+
+
+def test_a_change_of_the_length_of_the_run_is_trained_to_its_end_on_part_of_the_data(hot: RunReport) -> None:
+    outcome = replay(hot, ProbeTrainer(PROBE), Settings(seeds=3), fixes=[change("max_steps", 80)])
+    assert (outcome.horizon.kind, outcome.horizon.steps, outcome.horizon.total_steps) in ((SUBSET, 60, 160), (WHOLE, 160, 160))
+    assert outcome.arms[1].steps * 2 == outcome.arms[0].steps == outcome.horizon.steps
 
 
 def test_a_change_the_probe_does_not_use_is_found_out(hot: RunReport) -> None:
@@ -128,7 +152,7 @@ def test_what_is_finished_is_not_trained_again(hot: RunReport, tmp_path: Path) -
     assert ("recorded", 0) in done and ("prescription", 2) in done
     assert again().to_dict() == first.to_dict()
     assert done == []
-    shutil.rmtree(tmp_path / "prescription" / "seed-1")
+    shutil.rmtree(tmp_path / "beginning-40" / "prescription" / "seed-1")
     assert again().to_dict() == first.to_dict()
     assert done == [("prescription", 1)]
     again(ProbeFunction("make", make, "another file"))
@@ -144,7 +168,7 @@ def test_an_interrupted_replay_keeps_what_was_finished(hot: RunReport, tmp_path:
 
     with pytest.raises(KeyboardInterrupt):
         replay(hot, ProbeTrainer(PROBE), folder=tmp_path, fixes=[LOWER], begin=interrupt)
-    assert len(list(tmp_path.glob("*/seed-*/arm.json"))) == 3
+    assert len(list(tmp_path.glob("*/*/seed-*/arm.json"))) == 3
 
 
 def test_the_folder_holds_runs_like_any_other(hot: RunReport, tmp_path: Path) -> None:
@@ -152,14 +176,14 @@ def test_the_folder_holds_runs_like_any_other(hot: RunReport, tmp_path: Path) ->
     report = diag.analyze(tmp_path)
     assert not report.problems
     by_id = {entry.run.id: entry for entry in report.runs}
-    assert by_id["recorded/seed-0"].run.hyperparameter("learning_rate") == 0.5
-    assert by_id["prescription/seed-0"].run.steps == 40
+    assert by_id["beginning-40/recorded/seed-0"].run.hyperparameter("learning_rate") == 0.5
+    assert by_id["beginning-40/prescription/seed-0"].run.steps == 40
 
 
 def test_the_probe_is_never_shorter_than_its_warmup(hot: RunReport) -> None:
     longer = change("warmup_steps", 30)
     outcome = replay(hot, ProbeTrainer(PROBE), Settings(seeds=3, steps=10), fixes=[longer])
-    assert outcome.steps == 50
+    assert outcome.horizon.steps == 50
     assert "50 steps were probed instead of 10" in outcome.notes[0]
 
 
@@ -167,14 +191,15 @@ def test_a_probe_with_a_shorter_plan_has_a_shorter_warmup(hot: RunReport) -> Non
     def shorter(hyperparameters: Mapping[str, Any], seed: int) -> Probe:
         return replace(make(hyperparameters, seed), planned_steps=80)
 
-    outcome = replay(hot, ProbeTrainer(ProbeFunction("shorter", shorter, "")), Settings(seeds=3), fixes=[change("warmup_steps", 32)])
-    assert outcome.total_steps == 80
+    trainer = ProbeTrainer(ProbeFunction("shorter", shorter, ""))
+    outcome = replay(hot, trainer, Settings(seeds=3, steps=36), fixes=[change("warmup_steps", 32)])
+    assert outcome.horizon.total_steps == 80
     assert outcome.arms[1].changes == (("warmup_steps", None, 16),)
-    assert outcome.steps == 36
+    assert outcome.horizon.steps == 36
 
 
 def test_a_larger_batch_sees_as_many_samples(hot: RunReport) -> None:
-    outcome = replay(hot, ProbeTrainer(PROBE), Settings(seeds=3), fixes=[change("global_batch_size", 64)])
+    outcome = replay(hot, ProbeTrainer(PROBE), Settings(seeds=3, steps=40), fixes=[change("global_batch_size", 64)])
     assert [(arm.steps, arm.total_steps) for arm in outcome.arms[:2]] == [(40, 160), (10, 40)]
 
 

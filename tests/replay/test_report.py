@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diag.replay.decision import compare
+from diag.replay.horizon import BEGINNING, Horizon
 from diag.replay.outcome import CONFIRMED, RESULTS, ArmResult, Outcome, Seed
 from diag.report import Layout
 from diag.report.replay import render, render_json
@@ -29,8 +30,9 @@ def outcome(recorded: list[float], other: list[float], name: str = "run", result
         arm("only-gradient_accumulation_steps", other, recorded),
         arm("rank-2", other, recorded, dropped="behind at step 48"),
     )
+    horizon = Horizon(BEGINNING, 100, 400)
     return Outcome(
-        name, name, "probe.py", result, "Why.", "UNSTABLE", ("LRS001",), "cpu", 100, 400, "eval/loss", arms, ("data",), ("A note.",)
+        name, name, "probe.py", result, "Why.", "UNSTABLE", ("LRS001",), "cpu", horizon, "eval/loss", arms, ("data",), ("A note.",)
     )
 
 

@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import diag
 from diag.replay.store import LOG, Store, key_of
-from diag.replay.trainer import Trained
+from diag.replay.trainer import Job, Trained
 
 ROWS = [{"step": float(i + 1), "train/loss": 2.0 / (i + 1), "lr": 0.01, "grad_norm": math.nan if i == 11 else 1.0} for i in range(12)]
 DONE = Trained(ROWS, 12, 48, math.inf, "not finite", ("a note",))
+
+
+def job(hyperparameters: dict[str, Any] = {}, seed: int = 0) -> Job:  # noqa: B006
+    return Job("recorded", seed, hyperparameters, 12, 48, 1.0, "whole-48")
 
 
 def same(one: Trained | None, other: Trained) -> bool:
@@ -17,28 +22,28 @@ def same(one: Trained | None, other: Trained) -> bool:
 
 def test_what_is_put_is_got_with_its_key_only(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.put("recorded", 0, "key", {"learning_rate": 0.01}, DONE)
-    assert same(store.get("recorded", 0, "key"), DONE)
-    assert store.get("recorded", 0, "other") is None
-    assert store.get("recorded", 1, "key") is None
+    store.put(job({"learning_rate": 0.01}), "key", DONE)
+    assert same(store.get(job(), "key"), DONE)
+    assert store.get(job(), "other") is None
+    assert store.get(job(seed=1), "key") is None
 
 
 def test_a_damaged_log_counts_as_not_done(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.put("recorded", 0, "key", {}, DONE)
-    log = tmp_path / "recorded" / "seed-0" / LOG
+    store.put(job({}), "key", DONE)
+    log = tmp_path / "whole-48" / "recorded" / "seed-0" / LOG
     log.write_text(log.read_text()[:-40])
-    assert store.get("recorded", 0, "key") is None
+    assert store.get(job(), "key") is None
 
 
 def test_nothing_is_kept_without_a_folder() -> None:
     store = Store(None)
-    store.put("recorded", 0, "key", {}, DONE)
-    assert store.get("recorded", 0, "key") is None
+    store.put(job({}), "key", DONE)
+    assert store.get(job(), "key") is None
 
 
 def test_diag_reads_the_log_with_its_hyperparameters(tmp_path: Path) -> None:
-    Store(tmp_path).put("recorded", 0, "key", {"learning_rate": 0.01, "optimizer": "adamw"}, DONE)
+    Store(tmp_path).put(job({"learning_rate": 0.01, "optimizer": "adamw"}), "key", DONE)
     run = diag.analyze(tmp_path).runs[0].run
     assert run.steps == 12
     assert {"train/loss", "lr", "grad_norm"} <= run.curves.keys()
