@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
 
     from diag import loading
+    from diag.replayed import Replayed
 
 T = TypeVar("T")
 Progress = Callable[[int, int, str], None]
@@ -34,6 +35,7 @@ class Settings:
     context: tuple[tuple[str, Any], ...] = ()
     dialect: str | None = None
     profile: str | None = None
+    replayed: Replayed | None = None
 
 
 def analyze(
@@ -48,6 +50,7 @@ def analyze(
     dialect: str | None = None,
     profile: str | None = None,
     tracking_uri: str | None = None,
+    replayed: str | os.PathLike[str] | None = None,
     jobs: int = 1,
     on_progress: Progress | None = None,
 ) -> Report:
@@ -65,6 +68,7 @@ def analyze(
         profile: how boldly to change things: ``conservative``, ``balanced``, ``aggressive``, or the name of one guide
             (``diag.guides.SOURCES``); by default the guide of the run's own framework, else ``balanced``.
         tracking_uri: MLflow server or store to read from.
+        replayed: result of a ``diag replay`` of one of the runs, or its folder: its causes are ranked anew by it.
         jobs: runs to analyze at a time, in processes of their own if more than 1.
         on_progress: called after each file read and each run judged.
 
@@ -87,10 +91,13 @@ def analyze(
         context=_context(method, model_parameters, dataset_size),
         dialect=_checked_dialect(dialect),
         profile=_checked_profile(profile),
+        replayed=_replayed(replayed),
     )
     with _Workers(jobs) as workers:
         runs, problems = _load(paths, adapter, tracking_uri, workers, progress := _Counter(on_progress))
         judged: list[RunReport] = []
+        if settings.replayed is not None and not any(settings.replayed.is_of(run.id, run.path) for run in runs):
+            raise UsageError(f"{settings.replayed.file} is a replay of {settings.replayed.path}, which is not among the runs")
         progress.expect(len(runs))
         for run, (report, crashes) in zip(runs, workers.map(partial(judge, settings=settings), runs), strict=True):
             judged.append(report)
@@ -226,6 +233,9 @@ def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Pr
     findings, skipped, crashes = examine(run, settings.select, settings.ignore)
     problems += [_crash(run, f"check {crash.code}", crash.error) for crash in crashes]
     diagnosis = guarded("the diagnosis", lambda: diagnose(run, findings), Diagnosis(INCONCLUSIVE, 0.0))
+    replayed = settings.replayed if settings.replayed is not None and settings.replayed.is_of(run.id, run.path) else None
+    if replayed is not None:
+        diagnosis = replayed.rediagnose(diagnosis)
     no_fixes: tuple[Fix, ...] = ()
     fixes = guarded("the prescription", lambda: tuple(prescribe(run, diagnosis, findings, profile=profile)), no_fixes)
     overrides = guarded(f"dialect {run.dialect}", lambda: render(run.dialect, run, fixes) if fixes else None, None)
@@ -237,6 +247,7 @@ def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Pr
         best_checkpoint=best_checkpoint(run),
         fixes=fixes,
         overrides=overrides,
+        replayed=replayed,
     )
     return report, problems
 
@@ -274,6 +285,14 @@ def _checked_profile(name: str | None) -> str | None:
     from diag.guides import PROFILES, SOURCES
 
     return choose("profile", name, (*PROFILES, *SOURCES))
+
+
+def _replayed(file: str | os.PathLike[str] | None) -> Replayed | None:
+    if file is None:
+        return None
+    from diag.replayed import read
+
+    return read(os.fspath(file))
 
 
 def _context(method: str | None, model_parameters: float | None, dataset_size: int | None) -> tuple[tuple[str, Any], ...]:

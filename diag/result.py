@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from diag.diagnosis import Diagnosis
     from diag.dialects import Overrides
     from diag.fixes import Fix
+    from diag.replayed import Replayed
     from diag.run import Checkpoint, Run
 
 SCHEMA_VERSION = 1
@@ -63,6 +64,7 @@ class RunReport:
         best_checkpoint: the checkpoint to keep, None where the log cannot tell.
         fixes: what to change, in order; those of rank 1 together make the first prescription.
         overrides: the rank-1 fixes in the words of the run's framework.
+        replayed: the result of a replay that the causes were ranked by, None if there was none.
     """
 
     run: Run
@@ -72,6 +74,7 @@ class RunReport:
     best_checkpoint: Checkpoint | None
     fixes: tuple[Fix, ...]
     overrides: Overrides | None
+    replayed: Replayed | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The run's object in the JSON report."""
@@ -97,6 +100,7 @@ class RunReport:
             else {"step": int(checkpoint.step), "path": checkpoint.path, "exists": bool(checkpoint.exists)},
             "hyperparameters": {name: {"value": plain(entry.value), "source": entry.source} for name, entry in known},
             "fixes": [fix_to_dict(fix) for fix in self.fixes],
+            "replayed": None if self.replayed is None else {"result": self.replayed.result, "reason": self.replayed.reason},
             "overrides": None if overrides is None else plain(overrides.to_json()),
         }
 

@@ -7,11 +7,14 @@ beside it is the log, as a user has it. Prescriptions, by what a full training w
 
 - right: the run's own first prescription, where it closes at least half of the gap to the reference cure;
 - swapped: the same turned the other way (the rate of a diverging run is raised, an overfit run is trained longer, and so on);
-- untold: runs that the log alone shows nothing of.
+- helpless: the run's own first prescription, where it does not;
+- untold: runs for which the log prescribes nothing that can be turned;
+- healthy: runs that no standard change was measured to help.
 
-Printed for each: how often it is CONFIRMED, REFUTED, INCONCLUSIVE; the share of the run's steps that a training of the
-probe took; and how often the true cause is first, by the log alone and after the replay. Policies are left out: their data
-depends on the policy, which a probe's fixed batches cannot show.
+Each but the swapped is replayed with ``--explore``, so that runs whose log shows nothing are replayed, too. Printed for each: how
+often it is CONFIRMED, REFUTED, INCONCLUSIVE; the share of the run's steps that a training of the probe took; and how often the
+true cause is first, by the log alone and after the replay, with what a tried change does for true causes and for others.
+Policies are left out: their data depends on the policy, which a probe's fixed batches cannot show.
 """
 
 from __future__ import annotations
@@ -44,10 +47,11 @@ from diag.replay.experiment import Settings, replay
 from diag.replay.outcome import RESULTS
 from diag.replay.probe import ProbeFunction
 from diag.replay.probing import ProbeTrainer
+from diag.replayed import BEHIND, HELPED, NO_HELP, verdicts_of
 from diag.result import RunReport
 
 NOTHING = "nothing to replay"
-RIGHT, SWAPPED, HELPLESS, UNTOLD = KINDS = ("right", "swapped", "helpless", "untold")
+RIGHT, SWAPPED, HELPLESS, UNTOLD, HEALTHY = KINDS = ("right", "swapped", "helpless", "untold", "healthy")
 
 
 @lru_cache(maxsize=4)
@@ -125,7 +129,7 @@ def ask(report: RunReport, label: Label, folder: Path, fixes: Sequence[Fix] | No
     config = Config(**label["config"])
     function = ProbeFunction(label["setting"], probe_of(config, folder), label["run"])
     try:
-        outcome = replay(report, ProbeTrainer(function, "cpu"), Settings(seeds=seeds), fixes=fixes)
+        outcome = replay(report, ProbeTrainer(function, "cpu"), Settings(seeds=seeds, explore=fixes is None), fixes=fixes)
     except NothingToJudgeError as error:
         return {"result": NOTHING, "reason": str(error), "share": 0.0}
     return {
@@ -133,6 +137,8 @@ def ask(report: RunReport, label: Label, folder: Path, fixes: Sequence[Fix] | No
         "reason": outcome.reason,
         "horizon": outcome.horizon.kind,
         "share": outcome.horizon.steps / outcome.horizon.total_steps,
+        "then": [cause.cause for cause in outcome.causes],
+        "trials": verdicts_of(outcome.trials),
         "arms": [(arm.name, arm.label, arm.dropped) for arm in outcome.arms],
     }
 
@@ -142,10 +148,13 @@ def examine(folder: str, label: Label, seeds: int) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     report = diag.analyze(Path(folder) / "runs" / label["run"]).runs[0]
     known = {"run": label["run"], "setting": label["setting"], "fault": label["fault"], "causes": sorted(accepted_causes(label))}
+    known |= {"said": [cause.cause for cause in report.diagnosis.causes]}
+    if label["class"] not in SICK:
+        return [known | {"kind": HEALTHY} | ask(report, label, Path(folder), None, seeds)]
     treated = treat(folder, label)
     cures, turns = treated["recovered"] >= RECOVERS, bool(treated["turned"])
     kind = RIGHT if cures and turns else HELPLESS if turns else UNTOLD
-    known |= {"kind": kind, "turned": treated["turned"], "said": [cause.cause for cause in report.diagnosis.causes]}
+    known |= {"kind": kind, "turned": treated["turned"]}
     found = [known | ask(report, label, Path(folder), None, seeds)]
     if kind == RIGHT and (other := swapped(report.fixes)):
         found.append(known | {"kind": SWAPPED} | ask(report, label, Path(folder), other, seeds))
@@ -159,6 +168,14 @@ def table(results: Sequence[dict[str, Any]]) -> Iterable[str]:
         yield f"{kind:10} {len(some):4}  " + "  ".join(f"{name} {share(counts[name], len(some))}" for name in (*RESULTS, NOTHING))
         if replayed := [result["share"] for result in some if result["share"]]:
             yield f"{'':16}share of the run's steps a training took: median {statistics.median(replayed):.0%}, most {max(replayed):.0%}"
+    sick = [result for result in results if result["kind"] in (RIGHT, HELPLESS, UNTOLD)]
+    before = sum(bool({*result["said"][:1]} & {*result["causes"]}) for result in sick)
+    after = sum(bool({*result.get("then", result["said"])[:1]} & {*result["causes"]}) for result in sick)
+    yield f"true cause first: {share(before, len(sick))} by the log, {share(after, len(sick))} after the replay"
+    tried = [(cause in result["causes"], what) for result in sick for cause, what in result.get("trials", {}).items()]
+    for truth, title in ((True, "true causes"), (False, "other causes")):
+        counts = collections.Counter(what for is_true, what in tried if is_true == truth)
+        yield f"{title:13} " + "  ".join(f"{what} {share(counts[what], sum(counts.values()))}" for what in (HELPED, NO_HELP, BEHIND))
     yield ""
     faults = sorted({(result["fault"], result["kind"]) for result in results})
     for fault, kind in faults:
@@ -175,7 +192,8 @@ def main() -> None:
     parser.add_argument("--split", choices=["train", "held-out"], default="train", help="which settings (default train)")
     parser.add_argument("--seeds", type=int, default=5, help="most paired seeds (default 5)")
     arguments = parser.parse_args()
-    labels = [label for label in read(arguments.folder) if label["split"] == arguments.split and label["class"] in SICK]
+    kinds = (*SICK, "healthy")
+    labels = [label for label in read(arguments.folder) if label["split"] == arguments.split and label["class"] in kinds]
     first = {label["setting"]: label for label in reversed(labels) if label["family"] != POLICY}
     chosen = [first[name] for name in sorted(first)][:: arguments.every]
     results: list[dict[str, Any]] = []

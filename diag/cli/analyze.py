@@ -27,6 +27,7 @@ from diag.cli.common import count, names, problem_line, report_options, write_ou
     help="How bold the changes are: conservative, balanced, aggressive; or whose: automodel, training-hub, lesson. "
     "[default: the run's own framework's, else balanced]",
 )
+@click.option("--replayed", metavar="FILE", help="Rank the causes by what this diag replay found (its replay.json or folder).")
 @click.option("--jobs", "-j", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Analyze N runs at a time.")
 @click.option("--verbose", "-v", is_flag=True, help="Show everything: skipped checks, all changes, all hyperparameters.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -44,6 +45,7 @@ def command(
     dataset_size: float | None,
     dialect: str | None,
     profile: str | None,
+    replayed: str | None,
     jobs: int,
     verbose: bool,
     debug: bool,
@@ -77,6 +79,7 @@ def command(
             dialect=dialect,
             profile=profile,
             tracking_uri=tracking_uri,
+            replayed=replayed,
             jobs=jobs,
             on_progress=progress,
         )

@@ -39,6 +39,7 @@ def duration(context: click.Context, parameter: click.Parameter, value: str | No
 @click.option("--seeds", type=click.IntRange(3, 16), default=5, show_default=True, metavar="N", help="Most paired seeds.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Optimizer steps to train. [default: a quarter of the plan]")
 @click.option("--budget", callback=duration, metavar="TIME", help="Stop after this time, with what is finished: 90s, 5m, 1h.")
+@click.option("--explore", is_flag=True, help="Also undo usual mistakes that the log does not name.")
 @click.option("--out", metavar="DIR", help="Folder of the results; what is finished there is not trained again. [default: replay-RUN]")
 @probe_options
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -49,6 +50,7 @@ def command(
     seeds: int,
     steps: int | None,
     budget: float | None,
+    explore: bool,
     device: str,
     out: str | None,
     format_: str,
@@ -94,7 +96,7 @@ def command(
     trainer = ProbeTrainer(load(probe), device)
     folder = Path(out) if out else Path(f"replay-{re.sub(r'[^A-Za-z0-9._-]+', '-', report.run.id)}")
     numbers = itertools.count(1)
-    settings = Settings(seeds, steps, math.inf if budget is None else budget)
+    settings = Settings(seeds, steps, math.inf if budget is None else budget, explore)
     try:
         with StatusLine() as line:
 

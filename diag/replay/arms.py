@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from diag.fixes import DISPLAY, Fix
+from diag.replay.candidates import LIKELY, Candidate
 from diag.result import describe_value
 from diag.text import significant
 
@@ -28,6 +29,11 @@ UNSEEN: Final = frozenset(
     }
 )
 """What shows in no short training: when to stop, what to keep, how often to look."""
+SCHEDULING: Final = frozenset({"lr_scheduler", "lr_decay_steps", "min_lr", "warmup_ratio", "warmup_steps"})
+"""What the schedule of the learning rate follows from; an arm that changes any of it gets the declared schedule."""
+DECLARED: Final = "declared"
+SCHEDULE_CAUSES: Final = ("schedule_bug", "resume_discontinuity")
+"""The causes that the declared schedule answers where another one was logged."""
 CONTROL_PARAMETERS: Final = ("learning_rate", "weight_decay", "max_grad_norm")
 """What the control may turn, where the run has a value above zero for it."""
 CONTROL_FACTORS: Final = (0.1, 0.3, 3.0, 10.0)
@@ -43,11 +49,15 @@ class Arm:
         name: short and unique, also the name of its folder.
         changes: hyperparameter, value as recorded, value in this arm.
         hyperparameters: all of them.
+        causes: the causes it answers, where it answers single ones.
+        is_kept: whether it is trained to the end even if it falls behind.
     """
 
     name: str
     changes: tuple[tuple[str, Any, Any], ...]
     hyperparameters: Mapping[str, Any]
+    causes: tuple[str, ...] = ()
+    is_kept: bool = False
 
     @property
     def label(self) -> str:
@@ -57,22 +67,29 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Arms:
-    """The arms of one replay, in the order in which they matter, and what no arm can show."""
+    """The arms of one replay, in the order in which they matter, and what no arm can show.
+
+    Without a prescription that a training can show there is none of it.
+    """
 
     recorded: Arm
-    prescription: Arm
+    prescription: Arm | None
     others: tuple[Arm, ...]
     untested: tuple[str, ...]
 
 
-def make_arms(hyperparameters: Mapping[str, Any], fixes: Sequence[Fix]) -> Arms | None:
-    """The arms that the fixes of a run call for; None if no fix changes anything that a probe can show.
+def make_arms(
+    hyperparameters: Mapping[str, Any], fixes: Sequence[Fix], candidates: Sequence[Candidate] = (), *, declared: bool = False
+) -> Arms | None:
+    """The arms that the fixes and the candidate causes of a run call for; None if none changes anything that a probe can show.
 
     The prescription is the first rank that does; those before it, such as advice to look at the data, are left to people.
 
     Args:
         hyperparameters: canonical values of the run, ``max_steps`` among them.
         fixes: the prescription, all ranks.
+        candidates: causes to test, each by a change of its own.
+        declared: whether another schedule was logged than the declared one, which becomes an arm: the prescription, where that is advice.
     """
     made: list[Arm] = []
     untested: list[str] = []
@@ -86,10 +103,24 @@ def make_arms(hyperparameters: Mapping[str, Any], fixes: Sequence[Fix]) -> Arms 
         made.append(_arm(PRESCRIPTION if first else f"rank-{rank}", hyperparameters, usable))
         if first and len(usable) > 1:
             made += [_arm(f"only-{fix.parameter}", hyperparameters, [fix]) for fix in usable]
-    if not made:
+    tests = [arm for candidate in candidates if (arm := _test(hyperparameters, candidate)) is not None]
+    if declared:
+        change = ("lr_scheduler", "as logged", f"as declared ({hyperparameters.get('lr_scheduler') or 'constant'})")
+        (tests if made else made).insert(0, Arm(DECLARED, (change,), dict(hyperparameters), SCHEDULE_CAUSES, is_kept=True))
+    if not made and not tests:
         return None
-    prescription, *others = _unique([*made, *_control(hyperparameters)])
-    return Arms(Arm(RECORDED, (), dict(hyperparameters)), prescription, tuple(others), tuple(dict.fromkeys(untested)))
+    arms = _unique([*made, *tests, *(_control(hyperparameters) if made else [])])
+    prescription = arms.pop(0) if made else None
+    return Arms(Arm(RECORDED, (), dict(hyperparameters)), prescription, tuple(arms), tuple(dict.fromkeys(untested)))
+
+
+def _test(hyperparameters: Mapping[str, Any], candidate: Candidate) -> Arm | None:
+    """The arm that tests a cause: the first change that answers it and that a training can show."""
+    for rank in sorted({fix.rank for fix in candidate.fixes}):
+        if usable := [fix for fix in candidate.fixes if fix.rank == rank and new_value(hyperparameters, fix) is not None]:
+            arm = _arm(f"cause-{candidate.cause}", hyperparameters, usable)
+            return replace(arm, causes=(candidate.cause,), is_kept=candidate.score >= LIKELY)
+    return None
 
 
 def new_value(hyperparameters: Mapping[str, Any], fix: Fix) -> Any:
@@ -139,9 +170,13 @@ def _control(hyperparameters: Mapping[str, Any]) -> list[Arm]:
 
 
 def _unique(arms: Iterable[Arm]) -> list[Arm]:
-    """The arms that train something no arm before them does."""
+    """The arms that train something no arm before them does; one that does answers the causes of both."""
     kept: list[Arm] = []
     for arm in arms:
-        if all(arm.hyperparameters != known.hyperparameters for known in kept):
+        at = next((at for at, known in enumerate(kept) if known.hyperparameters == arm.hyperparameters and arm.name != DECLARED), None)
+        if at is None:
             kept.append(arm)
+        else:
+            known = kept[at]
+            kept[at] = replace(known, causes=known.causes + arm.causes, is_kept=known.is_kept or arm.is_kept)
     return kept

@@ -15,6 +15,8 @@ from diag.text import counted
 
 WORTHWHILE: Final = 0.02
 """Relative gain that confirms although the symptom stays: what a change may gain in a run that counts as healthy (docs/calibration.md)."""
+EXPLORED_GAIN: Final = 0.04
+"""Relative gain that a change must bring where the log shows nothing wrong: what makes a run of the fault benchmark count as sick."""
 MAJORITY: Final = 0.5
 """Share of the seeds above which a symptom counts as there."""
 
@@ -32,6 +34,7 @@ class Evidence:
         horizon: how much of them was trained.
         seeds: most seeds that were allowed.
         is_last: whether no longer horizon will follow.
+        explored: how many changes were tried, where the log names none; 0 where the prescription is that of the log.
     """
 
     recorded: ArmResult
@@ -42,6 +45,7 @@ class Evidence:
     horizon: Horizon
     seeds: int
     is_last: bool
+    explored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ def conclude(evidence: Evidence) -> Conclusion:
     loss is worse. A worse loss does not refute a change that takes the symptom away, as a steadier training may fall behind at first,
     and refutes no change before the longest horizon; one that diverges where the recorded arm does not is refuted in any case.
     """
-    result, reason = _result(evidence)
+    result, reason = _explored(evidence) if evidence.explored else _result(evidence)
     diverges = result == REFUTED and _diverged(evidence.prescription) > 0
     return Conclusion(result, reason, result == CONFIRMED or diverges or evidence.is_last)
 
@@ -108,6 +112,23 @@ def _result(evidence: Evidence) -> tuple[str, str]:
     if n in (comparison.wins, n - comparison.wins):
         return INCONCLUSIVE, f"The loss differs by only {gain}, too little to decide; {picture}. {_longer(evidence)}"
     return INCONCLUSIVE, f"The seeds do not agree: {comparison.wins} of {n} are better with the change. Try more seeds."
+
+
+def _explored(evidence: Evidence) -> tuple[str, str]:
+    """The result where the log shows nothing and the usual changes were tried: the best of them helps, or none does."""
+    comparison = evidence.prescription.comparison
+    if comparison is None:
+        return INCONCLUSIVE, "The budget ended before the best of the changes was trained as a whole."
+    if evidence.deviation is None or evidence.deviation > ALIKE:
+        far = "cannot be compared with it" if evidence.deviation is None else f"is {evidence.deviation:.0%} away from it"
+        return INCONCLUSIVE, f"The log shows nothing to look for, and the probe, trained as recorded, {far}: it says nothing of the run."
+    if comparison.decision == BETTER and comparison.effect >= EXPLORED_GAIN:
+        wins = f"better in {comparison.wins} of {comparison.seeds} seeds"
+        return (
+            CONFIRMED,
+            f"The log shows nothing wrong, but the loss is {_by(comparison)} lower with {evidence.prescription.label}, {wins}.",
+        )
+    return INCONCLUSIVE, f"Of {counted(evidence.explored, 'usual change')} none lowers the loss by more than {EXPLORED_GAIN:.0%}."
 
 
 def _by(comparison: Comparison) -> str:

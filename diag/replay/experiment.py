@@ -15,16 +15,19 @@ import numpy as np
 from diag.analysis import judge
 from diag.errors import NothingToJudgeError, UsageError
 from diag.fixes import Fix
-from diag.replay.arms import CONTROL, PRESCRIPTION, RECORDED, Arm, Arms, make_arms
+from diag.replay.arms import CONTROL, PRESCRIPTION, RECORDED, SCHEDULING, Arm, Arms, make_arms
+from diag.replay.candidates import named, usual
 from diag.replay.conclusion import Conclusion, Evidence, conclude
 from diag.replay.decision import BETTER, LEAST_SEEDS, MOST_SEEDS, UNDECIDED, WORSE, Comparison, compare
-from diag.replay.halving import FIRST_RUNG, Halving
-from diag.replay.horizon import AFTER_WARMUP, BEGINNING, SUBSET, Horizon, horizons, warmup_steps
+from diag.replay.halving import BEHIND, FIRST_RUNG, KEEP, Halving
+from diag.replay.horizon import AFTER_WARMUP, BEGINNING, SUBSET, WHOLE, Horizon, horizons, plans
 from diag.replay.likeness import deviation
-from diag.replay.outcome import CONFIRMED, ArmResult, Outcome, Seed
+from diag.replay.outcome import CONFIRMED, ArmResult, Outcome, Seed, trials_of
+from diag.replay.schedule import logged_otherwise, warmup_steps
 from diag.replay.store import Store, key_of
 from diag.replay.symptom import Symptom
-from diag.replay.trainer import Begin, Job, Stop, Trained, Trainer
+from diag.replay.trainer import Begin, Job, Rates, Stop, Trained, Trainer
+from diag.replayed import rerank
 from diag.stats import log_scale, spikes
 from diag.text import counted
 
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 SEEDS: Final = 5
 """Paired seeds: five that agree have a chance of 1 in 32."""
+SCREENED: Final = 3
+"""Arms that are trained as a whole where the log names nothing to try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +48,13 @@ class Settings:
         seeds: most paired seeds, at least LEAST_SEEDS.
         steps: optimizer steps to probe of the recorded arm; None for what ``diag.replay.horizon`` chooses.
         budget: seconds after which no training is begun and the current one is given up.
+        explore: also try to undo the usual mistakes that the log does not name.
     """
 
     seeds: int = SEEDS
     steps: int | None = None
     budget: float = math.inf
+    explore: bool = False
 
     def __post_init__(self) -> None:
         if not LEAST_SEEDS <= self.seeds <= MOST_SEEDS:
@@ -84,20 +91,30 @@ def replay(
     """
     store = Store(folder)
     prescribed = report.fixes if fixes is None else tuple(fixes)
-    if not prescribed:
-        raise NothingToJudgeError(f"{report.run.id} is {report.diagnosis.verdict}: there is no prescription to replay")
+    if not prescribed and not settings.explore:
+        verdict = report.diagnosis.verdict
+        raise NothingToJudgeError(f"{report.run.id} is {verdict}: there is no prescription to replay; --explore tries the usual changes")
     recorded, scale = _recorded(report, trainer)
     prescribed = tuple(_scaled(fix, scale) for fix in prescribed)
-    arms = make_arms(recorded, prescribed)
-    if arms is None:
+    candidates = named(report) if fixes is None else []
+    if settings.explore:
+        known = {candidate.cause for candidate in candidates}
+        candidates += [candidate for candidate in usual(recorded) if candidate.cause not in known]
+    candidates = [replace(candidate, fixes=tuple(_scaled(fix, scale) for fix in candidate.fixes)) for candidate in candidates]
+    rates = logged_otherwise(report.run, recorded) if scale == 1 else ()
+    arms = make_arms(recorded, prescribed, candidates, declared=bool(rates) and fixes is None)
+    if arms is None or (arms.prescription is None and not settings.explore):
         names = ", ".join(dict.fromkeys(fix.parameter for fix in prescribed))
-        raise NothingToJudgeError(f"the prescription for {report.run.id} ({names}) changes nothing that a short training can show")
+        raise NothingToJudgeError(
+            f"the prescription for {report.run.id} ({names}) changes nothing that a short training can show; --explore tries other changes"
+        )
     store.prepare()
     symptom = Symptom.of(report, report.fixes or prescribed)
     planned = horizons(arms, prescribed, symptom, settings.steps, small=trainer.small, scale=scale)
-    context = _Context(
-        report, trainer, settings, arms, store, symptom, begin or (lambda jobs: None), time.monotonic() + settings.budget, scale
-    )
+    told, deadline = begin or (lambda jobs: None), time.monotonic() + settings.budget
+    context = _Context(report, trainer, settings, arms, store, symptom, told, deadline, scale, rates)
+    if arms.prescription is None:
+        context, planned = _screened(context, planned)
     return _conduct(context, planned)
 
 
@@ -138,6 +155,12 @@ class _Context:
     begin: Begin
     deadline: float
     scale: float
+    rates: Rates
+    explored: int = 0
+
+    def rates_of(self, arm: Arm) -> Rates:
+        """The schedule as it was logged, where that is not the declared one and the arm does not change it."""
+        return () if any(name in SCHEDULING for name, _, _ in arm.changes) else self.rates
 
 
 def _conduct(context: _Context, planned: Sequence[Horizon]) -> Outcome:
@@ -150,9 +173,20 @@ def _conduct(context: _Context, planned: Sequence[Horizon]) -> Outcome:
             reported = experiment, conclusion
         if conclusion.is_final or time.monotonic() > context.deadline:
             break
-    assert reported is not None  # there is a horizon
+    assert reported is not None  # there is a horizon, and a prescription
     experiment, conclusion = reported
     return experiment.outcome(conclusion)
+
+
+def _screened(context: _Context, planned: Sequence[Horizon]) -> tuple[_Context, list[Horizon]]:
+    """The most promising of the arms take the place of the prescription, and are trained as a whole."""
+    experiment = _Experiment(context, planned[0])
+    best = experiment.screen()
+    arms = Arms(context.arms.recorded, best[0], tuple(best[1:]), context.arms.untested)
+    total = planned[0].total_steps
+    return replace(context, arms=arms, explored=len(context.arms.others)), [
+        Horizon(WHOLE, total, total) if context.trainer.small else planned[0]
+    ]
 
 
 class _Experiment:
@@ -172,7 +206,7 @@ class _Experiment:
         """One training of an arm."""
         horizon, values = self.horizon, self.trainer.settle(self.horizon.hyperparameters_of(arm))
         steps = horizon.steps_of(arm, self.arms.recorded)
-        return Job(arm.name, seed, values, steps, horizon.total_of(arm), horizon.share, horizon.name)
+        return Job(arm.name, seed, values, steps, horizon.total_of(arm), horizon.share, self.context.rates_of(arm), horizon.name)
 
     def finish(self, jobs: Iterable[Job], stop: Stop | None = None) -> None:
         """Trainings, from the store if they were done before; those are missing for which there was no time."""
@@ -197,14 +231,31 @@ class _Experiment:
         """Optimizer steps before which a job shows nothing but its warmup."""
         return warmup_steps(job.hyperparameters, job.total_steps) + AFTER_WARMUP
 
+    @property
+    def main(self) -> tuple[Arm, Arm]:
+        """The recorded and the prescribed arm."""
+        assert self.arms.prescription is not None  # without one, the best of the others takes its place
+        return self.arms.recorded, self.arms.prescription
+
+    def screen(self) -> list[Arm]:
+        """The arms by their gain, best first, no more than SCREENED: all with one seed, the better half with as many as are compared."""
+        arms = list(self.arms.others)
+        for seeds in (range(1), range(1, LEAST_SEEDS)):
+            self.finish(self.job(arm, seed) for seed in seeds for arm in (self.arms.recorded, *arms))
+            found = {arm.name: self.arm_result(arm).comparison for arm in arms}
+            gains = {name: comparison.effect if comparison is not None else -math.inf for name, comparison in found.items()}
+            arms.sort(key=lambda arm: -gains[arm.name])
+            arms = arms[: max(SCREENED, math.ceil(KEEP * len(arms)))]
+        return arms[:SCREENED]
+
     def decide(self, *, is_last: bool) -> Conclusion:
         """Train the recorded and the prescribed arm with one seed after the other until that decides."""
-        main = (self.arms.recorded, self.arms.prescription)
+        main = self.main
         for together in self.rounds():
             self.finish(self.job(arm, seed) for seed in together for arm in main)
             unfinished = (seed for seed in together if any(seed not in self.trained.get(arm.name, {}) for arm in main))
             self.seeds = next(unfinished, together.stop)
-            found = self.arm_result(self.arms.prescription).comparison
+            found = self.arm_result(main[1]).comparison
             if self.seeds < together.stop or (found is not None and found.decision != UNDECIDED):
                 break
         if self.seeds:  # a seed that only one of the two finished cannot be compared
@@ -216,10 +267,11 @@ class _Experiment:
                 prescription=prescription,
                 symptom=self.context.symptom,
                 deviation=self.deviation(),
-                identical=self.same(self.arms.prescription),
+                identical=self.same(main[1]),
                 horizon=self.horizon,
                 seeds=self.settings.seeds,
                 is_last=is_last,
+                explored=self.context.explored,
             )
         )
 
@@ -231,13 +283,20 @@ class _Experiment:
 
     def others(self) -> list[ArmResult]:
         """The other arms: all with the first seed, those that fall behind only to a rung; then the rest with the other seeds."""
-        others = self.arms.others if self.seeds else ()
-        self.finish((self.job(arm, 0) for arm in others), self.halving)
-        first = {arm.name: self.trained.get(arm.name, {}).get(0) for arm in self.arms.others}
-        dropped = {name: "no time was left" if done is None else done.stopped for name, done in first.items()}
-        dropped = {name: reason if reason.startswith(("no time", "behind")) else "" for name, reason in dropped.items()}
+        late = {arm.name: "shows only at the end of a run" for arm in self.arms.others if self.horizon.kind == BEGINNING and plans(arm)}
+        others = [arm for arm in self.arms.others if self.seeds and arm.name not in late]
+        self.finish(self.job(arm, 0) for arm in others if arm.is_kept)
+        self.finish((self.job(arm, 0) for arm in others if not arm.is_kept), self.halving)
+        dropped = {arm.name: self.dropped(arm) for arm in self.arms.others} | late
         self.finish(self.job(arm, seed) for seed in range(1, self.seeds) for arm in others if not dropped[arm.name])
         return [self.arm_result(arm, dropped=dropped[arm.name]) for arm in self.arms.others]
+
+    def dropped(self, arm: Arm) -> str:
+        """Why an arm is not pursued beyond the first seed, "" if it is."""
+        done = self.trained.get(arm.name, {}).get(0)
+        if done is None:
+            return "no time was left"
+        return done.stopped if done.stopped.startswith(BEHIND) else ""
 
     # Judging -------------------------------------------------------------------------------------------------------------
 
@@ -270,7 +329,7 @@ class _Experiment:
             is_last = len(shared) >= min(self.settings.seeds, self.seeds or self.settings.seeds)
             comparison = compare([base[seed].loss for seed in shared], [done[seed].loss for seed in shared], last=is_last)
         steps, total = self.horizon.steps_of(arm, self.arms.recorded), self.horizon.total_of(arm)
-        return ArmResult(arm.name, arm.label, arm.changes, steps, total, seeds, comparison, dropped)
+        return ArmResult(arm.name, arm.label, arm.changes, steps, total, seeds, comparison, dropped, arm.causes)
 
     def deviation(self) -> float | None:
         """How far the recorded arm is from the log of the run, None where the two cannot be compared."""
@@ -299,7 +358,8 @@ class _Experiment:
 
     def outcome(self, conclusion: Conclusion) -> Outcome:
         """Train the other arms, and say what all of them show."""
-        results = [self.arm_result(arm) for arm in (self.arms.recorded, self.arms.prescription)] + self.others()
+        results = [self.arm_result(arm) for arm in self.main] + self.others()
+        causes = rerank(self.context.report.diagnosis.causes, trials_of(results))
         run, held_out = self.context.report.run, any(done.values("eval/loss") for done in self.trained.get(RECORDED, {}).values())
         return Outcome(
             run=run.id,
@@ -313,6 +373,7 @@ class _Experiment:
             horizon=self.horizon,
             metric="eval/loss" if held_out else "train/loss",
             arms=tuple(results),
+            causes=causes,
             untested=self.arms.untested,
             notes=self.remarks(conclusion.result),
         )
@@ -351,7 +412,9 @@ class _Experiment:
                 f"The first {horizon.steps} of {horizon.total_steps} planned steps were trained, under the schedule of the whole plan."
                 " Short probes favour somewhat high learning rates, and cannot show what comes later, such as overfitting."
             )
-        elif horizon.kind == SUBSET:
+        if self.context.rates:
+            yield "The learning rate was not what the hyperparameters say: it was replayed as it was logged, where no arm changes it."
+        if horizon.kind == SUBSET:
             yield (
                 f"Whole runs were trained on {horizon.share:.0%} of the data, each repeated as often as in the run. With fewer data a model"
                 " overfits sooner and has fewer steps to learn in."

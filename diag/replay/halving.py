@@ -15,6 +15,9 @@ GROWTH: Final = 2.0
 KEEP: Final = 0.5
 """Share of the arms that goes on from each rung."""
 
+BEHIND: Final = "behind"
+"""How the reason begins why an arm was dropped."""
+
 Earliest = Callable[[Job], int]
 """The optimizer steps of a job before which nothing is seen."""
 
@@ -56,7 +59,7 @@ class Halving:
             number = next((number for number in passed if (job.arm, job.seed) not in self._losses.get(number, {})), -1)
             if number >= 0:
                 self._losses.setdefault(number, {})[job.arm, job.seed] = loss_at(row)
-            new.append((number, f"behind at step {int(row['step'])}"))
+            new.append((number, f"{BEHIND} at step {int(row['step'])}"))
         return [
             reason if number >= 0 and self._is_behind(number, job) else "" for (job, _), (number, reason) in zip(marks, new, strict=True)
         ]

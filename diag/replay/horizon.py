@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from diag.fixes import Fix
 from diag.replay.arms import Arm, Arms
+from diag.replay.schedule import warmup_steps
 from diag.replay.symptom import Symptom
 from diag.vocabulary import OVERFIT
 
@@ -82,18 +82,16 @@ class Horizon:
         return f"{self.steps:,} of {self.total_steps:,} steps ({self.steps / self.total_steps:.0%})"
 
 
-def warmup_steps(hyperparameters: Mapping[str, Any], total: int) -> int:
-    """Optimizer steps of warmup of a run of ``total`` steps; a number of steps below one is a share of them."""
-    steps = hyperparameters.get("warmup_steps")
-    if steps is None:
-        return round(float(hyperparameters.get("warmup_ratio") or 0.0) * total)
-    return round(float(steps) * total) if 0 < float(steps) < 1 else round(float(steps))
+def plans(arm: Arm) -> bool:
+    """Whether an arm changes how long the run is."""
+    return any(name in PLANNED for name, _, _ in arm.changes)
 
 
 def least_steps(arms: Arms) -> int:
     """The warmup of the two main arms and a little more, without which nothing is seen."""
     total = int(arms.recorded.hyperparameters["max_steps"])
-    warmup = max(warmup_steps(arm.hyperparameters, int(arm.hyperparameters["max_steps"])) for arm in (arms.recorded, arms.prescription))
+    main = [arm for arm in (arms.recorded, arms.prescription) if arm is not None]
+    warmup = max(warmup_steps(arm.hyperparameters, int(arm.hyperparameters["max_steps"])) for arm in main)
     return min(warmup + AFTER_WARMUP, total)
 
 
@@ -117,8 +115,8 @@ def horizons(arms: Arms, fixes: tuple[Fix, ...], symptom: Symptom, wanted: int |
     if wanted is not None:
         steps = max(wanted, least)
         return [Horizon(BEGINNING, steps, total) if steps < total else whole]
-    changed = {name for name, _, _ in arms.prescription.changes}
-    if small and (symptom.verdict == OVERFIT or changed & PLANNED):
+    tested = [arm for arm in (arms.prescription, *arms.others) if arm is not None and (arm is arms.prescription or arm.is_kept)]
+    if small and (symptom.verdict == OVERFIT or arms.prescription is None or any(map(plans, tested))):
         part = max(math.ceil(PROBED_SHARE * total), least, LEAST_SUBSET)
         return [Horizon(SUBSET, part, total), whole] if part < NEARLY_ALL * total else [whole]
     onset = math.ceil((symptom.start or 0) * scale * AFTER_ONSET)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from diag import __version__
-from diag.replay.decision import Comparison
+from diag.diagnosis import RankedCause
+from diag.replay.decision import BETTER, Comparison
 from diag.replay.horizon import Horizon
+from diag.replayed import Trial
 from diag.result import plain
 
 SCHEMA_VERSION: Final = 1
@@ -59,6 +62,7 @@ class ArmResult:
         seeds: its trainings, by seed.
         comparison: against the recorded arm; None for that itself, or where there is none.
         dropped: why it was not pursued, "" if it was.
+        causes: the causes it answers, where it answers single ones.
     """
 
     name: str
@@ -69,6 +73,7 @@ class ArmResult:
     seeds: tuple[Seed, ...]
     comparison: Comparison | None = None
     dropped: str = ""
+    causes: tuple[str, ...] = ()
 
     @property
     def reappeared(self) -> int:
@@ -92,6 +97,7 @@ class Outcome:
         horizon: how much of every arm was trained.
         metric: what arms are compared by, ``eval/loss`` or ``train/loss``.
         arms: recorded and prescription first.
+        causes: of the run, by the log and the arms that answer single causes.
         untested: prescribed parameters that no short training can show.
         notes: remarks, one sentence each.
     """
@@ -107,6 +113,7 @@ class Outcome:
     horizon: Horizon
     metric: str
     arms: tuple[ArmResult, ...]
+    causes: tuple[RankedCause, ...] = ()
     untested: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -114,6 +121,11 @@ class Outcome:
     def exit_code(self) -> int:
         """0 confirmed, 1 refuted, 3 inconclusive."""
         return EXIT_CODES[self.result]
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """What was tried for each cause, and what it gained."""
+        return trials_of(self.arms)
 
     def to_dict(self) -> dict[str, Any]:
         """The outcome as strict JSON."""
@@ -131,11 +143,23 @@ class Outcome:
                 "total_steps": self.horizon.total_steps,
                 "metric": self.metric,
                 "arms": [_arm(arm) for arm in self.arms],
+                "causes": [{"cause": cause.cause, "score": cause.score} for cause in self.causes],
+                "trials": [asdict(trial) for trial in self.trials],
                 "untested": list(self.untested),
                 "notes": list(self.notes),
             }
         )
         return report
+
+
+def trials_of(arms: Iterable[ArmResult]) -> tuple[Trial, ...]:
+    """What the arms that answer single causes gained; those that were not trained say nothing."""
+    found = []
+    for arm in arms:
+        gain = arm.comparison.effect if arm.comparison is not None and arm.comparison.decision == BETTER else 0.0
+        if arm.seeds:
+            found += [Trial(cause, arm.label, gain, bool(arm.dropped)) for cause in arm.causes]
+    return tuple(found)
 
 
 def _arm(arm: ArmResult) -> dict[str, Any]:
@@ -146,6 +170,7 @@ def _arm(arm: ArmResult) -> dict[str, Any]:
         "steps": arm.steps,
         "total_steps": arm.total_steps,
         "dropped": arm.dropped,
+        "causes": list(arm.causes),
         "comparison": None if comparison is None else {name: getattr(comparison, name) for name in Comparison.__slots__},
         "seeds": [{name: getattr(seed, name) for name in Seed.__slots__} for seed in arm.seeds],
     }

@@ -100,6 +100,7 @@ class ProbeTrainer:
             seed=job.seed,
             steps=steps or job.steps,
             total_steps=job.total_steps,
+            rates=job.rates,
             device=self.device,
             stalled=self.stalled,
             **options,

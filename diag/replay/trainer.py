@@ -19,6 +19,8 @@ LAST_PART: Final = 0.1
 
 Row = dict[str, float]
 """What was logged at one step: ``step`` and canonical metrics."""
+Rates = tuple[tuple[float, float], ...]
+"""A schedule as it was logged: share of the plan's steps, and learning rate over the run's highest one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Job:
         steps: optimizer steps to do.
         total_steps: optimizer steps of the whole plan, which the schedule is laid over.
         share: of the training data, which is repeated as often as all of it would be.
+        rates: the schedule as it was logged, to be followed instead of that of the hyperparameters; empty where that is the same.
         place: name of the folder, among those of the replay, that its results are kept in.
     """
 
@@ -41,6 +44,7 @@ class Job:
     steps: int
     total_steps: int
     share: float = 1.0
+    rates: Rates = ()
     place: str = ""
 
 

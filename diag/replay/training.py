@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from diag.replay.guard import STALLED, ProbeError, Watchdog, describe, user_code
-from diag.replay.horizon import warmup_steps
 from diag.replay.probe import Probe, settle
-from diag.replay.trainer import NOT_FINITE, OUT_OF_TIME, Row, Trained, final_loss
+from diag.replay.schedule import Schedule
+from diag.replay.trainer import NOT_FINITE, OUT_OF_TIME, Rates, Row, Trained, final_loss
 
 if TYPE_CHECKING:
     import torch
@@ -24,10 +24,6 @@ EVALUATIONS: Final = 12
 """Evaluations over the probed steps: what the battery needs for a trend."""
 MOMENTUM: Final = 0.9
 """Momentum of SGD."""
-DECAY_SHARE: Final = 0.1
-"""Share of the run in which warmup-stable-decay decays, where the run does not say."""
-INVERSE_SQRT_TIMESCALE: Final = 10_000
-"""Steps of the inverse square root schedule where there is no warmup to take them from (as in Transformers)."""
 SMALL_MODEL: Final = 100_000
 """Parameters up to which one thread is as fast as many, and on a busy machine ten times faster."""
 SEED_STRIDE: Final = 1_000_003
@@ -35,70 +31,6 @@ SEED_STRIDE: Final = 1_000_003
 
 Evaluated = Callable[[Row], str]
 """Called after an evaluation before the last with its row; a reason to stop the training, or ""."""
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """The learning rate of the whole run, of which the probe trains the beginning.
-
-    Attributes:
-        peak: highest learning rate.
-        minimum: where it decays to.
-        kind: canonical name, such as ``cosine``.
-        warmup: optimizer steps of linear warmup.
-        total: optimizer steps of the whole run.
-    """
-
-    peak: float
-    minimum: float
-    kind: str
-    warmup: int
-    total: int
-
-    @classmethod
-    def of(cls, hyperparameters: Mapping[str, Any], total: int) -> Schedule:
-        """The schedule that hyperparameters describe; constant where they name none.
-
-        Raises:
-            ProbeError: there is no learning rate.
-        """
-        rate = hyperparameters.get("learning_rate")
-        if not isinstance(rate, (int, float)) or not math.isfinite(rate):
-            raise ProbeError("the learning rate of the run is not known, so there is nothing to replay it with")
-        kind = str(hyperparameters.get("lr_scheduler") or "constant").lower()
-        return cls(float(rate), float(hyperparameters.get("min_lr") or 0.0), kind, warmup_steps(hyperparameters, total), total)
-
-    @property
-    def is_known(self) -> bool:
-        """Whether the name is that of a schedule; any other is held constant."""
-        return self._shape is not None
-
-    @property
-    def _shape(self) -> Callable[[float, int], float] | None:
-        return next((shape for name, shape in _SHAPES if name in self.kind), None)
-
-    def rate(self, step: int) -> float:
-        """The learning rate of an optimizer step, counted from 0."""
-        if step < self.warmup:
-            return self.peak * (step + 1) / (self.warmup + 1)
-        if "inverse" in self.kind:
-            timescale = self.warmup or INVERSE_SQRT_TIMESCALE
-            return max(self.peak * math.sqrt(timescale / (timescale + step - self.warmup)), self.minimum)
-        progress = min((step - self.warmup) / max(self.total - self.warmup, 1), 1.0)
-        shape = self._shape
-        return self.minimum + (self.peak - self.minimum) * (shape(progress, self.total) if shape else 1.0)
-
-
-_SHAPES: Final[tuple[tuple[str, Callable[[float, int], float]], ...]] = (
-    ("cosine", lambda progress, total: (1 + math.cos(math.pi * progress)) / 2),
-    ("linear", lambda progress, total: 1 - progress),
-    ("polynomial", lambda progress, total: 1 - progress),
-    ("stable", lambda progress, total: min(1.0, (1 - progress) / DECAY_SHARE)),
-    ("wsd", lambda progress, total: min(1.0, (1 - progress) / DECAY_SHARE)),
-    ("inverse", lambda progress, total: 1.0),
-    ("constant", lambda progress, total: 1.0),
-)
-"""Part of a schedule's name to its share of the way from peak to minimum, by the progress after the warmup."""
 
 
 def planned_steps(probe: Probe, hyperparameters: Mapping[str, Any]) -> int | None:
@@ -225,6 +157,7 @@ def train(
     seed: int,
     steps: int,
     total_steps: int,
+    rates: Rates = (),
     device: str = "cpu",
     evaluations: int = EVALUATIONS,
     stop: Evaluated | None = None,
@@ -242,6 +175,7 @@ def train(
         seed: of weights, data order and dropout.
         steps: optimizer steps to do.
         total_steps: optimizer steps of the whole plan, which the schedule is laid over.
+        rates: the schedule as it was logged, to be followed instead of that of the hyperparameters.
         device: ``cpu``, ``cuda`` or ``mps``.
         evaluations: how often to evaluate, evenly, the last time after the last step.
         stop: may end the training after an evaluation.
@@ -255,7 +189,7 @@ def train(
     with deterministic(), user_code("the probe", device, stalled) as watchdog:
         seed_everything(seed)
         probe = function(settled, seed)
-        loop = Loop(probe, settled, seed, steps, total_steps, device, watchdog)
+        loop = Loop(probe, settled, seed, steps, total_steps, device, watchdog, rates)
         with few_threads(probe.model):
             return loop.run({max(1, round(steps * k / evaluations)) for k in range(1, evaluations + 1)}, stop, deadline)
 
@@ -271,13 +205,14 @@ class Loop:
     total_steps: int
     device: str
     watchdog: Watchdog
+    rates: Rates = ()
     rows: list[Row] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         import torch
 
         self.model: nn.Module = self.probe.model.to(self.device).train()
-        self.schedule = Schedule.of(self.hyperparameters, self.total_steps)
+        self.schedule = Schedule.of(self.hyperparameters, self.total_steps, self.rates)
         self.optimizer = make_optimizer(self.probe, self.hyperparameters, self.schedule.peak)
         self.bases = [group["lr"] for group in self.optimizer.param_groups]
         self.weights = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]

@@ -217,6 +217,8 @@ class _Page:
             bar = self.sign("█", "#") * full + self.paint(self.sign("░", ".") * (BAR - full), "dim")
             because = self.paint(" ".join(cause.because[:4]), "dim")
             yield f"{INDENT}{cause.score:4.0%}  {bar}  {pad(cause.cause, width)}  {because}"
+        if entry.replayed is not None:
+            yield from self.paragraph(f"Replayed: {entry.replayed.result}. {self.clean(entry.replayed.reason)}", INDENT)
         for question in entry.diagnosis.questions:
             label = f"{INDENT}{self.sign('→', '->')} "
             yield from self.paragraph(question, " " * display_width(label), label)

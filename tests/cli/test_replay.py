@@ -81,3 +81,21 @@ def test_a_healthy_run_has_nothing_to_replay(fixtures: Path, capsys: pytest.Capt
     assert diag.cli.main(["replay", "--init"]) == 0
     assert diag.cli.main(["replay", f"{fixtures}/hf-healthy", "--probe", "probe.py"]) == 3
     assert "there is no prescription to replay" in capsys.readouterr().err
+
+
+def test_the_causes_are_ranked_by_what_a_replay_found(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert diag.cli.main(["replay", run, "--probe", "probe.py:probe", "--out", "out", "--seeds", "3"]) == 0
+    saved = json.loads(Path("out/replay.json").read_text())
+    tried = {trial["cause"] for trial in saved["trials"]}
+    assert "lr_too_high" in tried and saved["causes"][0]["cause"] == "lr_too_high"
+    capsys.readouterr()
+    assert diag.cli.main(["analyze", run, "--replayed", "out", "--format", "json", "--fail-on", "never"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)["runs"]
+    assert [(cause["cause"], cause["score"]) for cause in entry["causes"]] == [(c["cause"], c["score"]) for c in saved["causes"]]
+    assert entry["replayed"]["result"] == "CONFIRMED"
+    diag.cli.main(["analyze", run, "--replayed", "out"])
+    assert "Replayed: CONFIRMED." in capsys.readouterr().out
+    Path("other").mkdir()
+    Path("other/metrics.csv").write_text("step,loss\n" + "".join(f"{i},{1 / i}\n" for i in range(1, 30)))
+    assert diag.cli.main(["analyze", "other", "--replayed", "out"]) == 2
+    assert "which is not among the runs" in capsys.readouterr().err

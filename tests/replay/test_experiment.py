@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import diag
 from diag.analysis import judge
+from diag.diagnosis import Diagnosis, RankedCause
 from diag.errors import NothingToJudgeError, UsageError
 from diag.fixes import Fix
 from diag.replay.experiment import Settings, replay
@@ -258,3 +259,24 @@ def test_nothing_to_test(hot: RunReport) -> None:
 def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Settings(**wrong)
+
+
+def test_where_the_log_shows_nothing_the_usual_changes_are_tried(hot: RunReport) -> None:
+    """A run a little too slow, that looks like a healthy one of a harder task."""
+    slow = HOT | {"learning_rate": 0.0005}
+    report, _ = judge(train(make, slow, seed=9, steps=160, total_steps=160).to_run("slow", slow, 160))
+    report = replace(report, fixes=(), findings=(), diagnosis=Diagnosis("HEALTHY", 0.8))
+    with pytest.raises(NothingToJudgeError, match="--explore tries the usual changes"):
+        replay(report, ProbeTrainer(PROBE))
+    outcome = replay(report, ProbeTrainer(PROBE), Settings(seeds=3, explore=True))
+    assert (outcome.result, outcome.horizon.kind) == (CONFIRMED, WHOLE)
+    assert outcome.causes[0].cause in ("lr_too_low", "too_few_epochs", "batch_too_large")
+    assert "The log shows nothing wrong, but the loss is" in outcome.reason
+
+
+def test_a_cause_whose_change_does_not_help_falls_behind(hot: RunReport) -> None:
+    causes = (RankedCause("lr_too_low", 0.7), RankedCause("lr_too_high", 0.6))
+    doubtful = replace(hot, diagnosis=replace(hot.diagnosis, causes=causes))
+    outcome = replay(doubtful, ProbeTrainer(PROBE))
+    assert outcome.causes[0].cause == "lr_too_high"
+    assert {trial.cause for trial in outcome.trials} == {"lr_too_low", "lr_too_high"}

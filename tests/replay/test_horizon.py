@@ -6,7 +6,8 @@ import pytest
 
 from diag.fixes import Fix
 from diag.replay.arms import Arms, make_arms
-from diag.replay.horizon import BEGINNING, SUBSET, WHOLE, Horizon, horizons, warmup_steps
+from diag.replay.horizon import BEGINNING, SUBSET, WHOLE, Horizon, horizons
+from diag.replay.schedule import warmup_steps
 from diag.replay.symptom import Symptom
 
 RUN = {"learning_rate": 0.01, "num_epochs": 4.0, "max_steps": 400, "global_batch_size": 32, "micro_batch_size": 32, "warmup_steps": 40.0}
@@ -50,6 +51,7 @@ def test_what_shows_at_the_end_is_trained_to_its_end_on_part_of_the_data(made: A
 
 def test_a_subset_keeps_the_shape_of_the_plan() -> None:
     made, horizon = arms("num_epochs", 1.0), Horizon(SUBSET, 100, 400)
+    assert made.prescription is not None
     assert (horizon.share, horizon.steps_of(made.prescription, made.recorded), horizon.total_of(made.prescription)) == (0.25, 25, 25)
     values = horizon.hyperparameters_of(made.recorded)
     assert (values["warmup_steps"], values["max_steps"], values["num_epochs"]) == (10, 100, 4.0)

@@ -28,7 +28,8 @@ def log(*, every: int = 10, mean: bool = True) -> Run:
 
 @pytest.mark.parametrize("mean", [True, False])
 def test_the_same_training_follows_its_log_however_that_was_averaged(mean: bool) -> None:
-    assert deviation(log(mean=mean), trained()) == pytest.approx(0, abs=1e-9)
+    found = deviation(log(mean=mean), trained())
+    assert found is not None and found < (1e-9 if mean else ALIKE)
 
 
 def test_another_training_does_not() -> None:
@@ -41,7 +42,7 @@ def test_another_training_does_not() -> None:
 def test_a_few_spikes_do_not_matter() -> None:
     spiked = trained()
     spiked.rows[25]["train/loss"] = 500.0
-    assert deviation(log(), spiked) == pytest.approx(0, abs=1e-9)
+    assert deviation(log(every=2), spiked) == pytest.approx(0, abs=1e-9)
 
 
 def test_too_little_to_compare_is_no_answer() -> None:

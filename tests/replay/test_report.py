@@ -31,9 +31,8 @@ def outcome(recorded: list[float], other: list[float], name: str = "run", result
         arm("rank-2", other, recorded, dropped="behind at step 48"),
     )
     horizon = Horizon(BEGINNING, 100, 400)
-    return Outcome(
-        name, name, "probe.py", result, "Why.", "UNSTABLE", ("LRS001",), "cpu", horizon, "eval/loss", arms, ("data",), ("A note.",)
-    )
+    known = (name, name, "probe.py", result, "Why.", "UNSTABLE", ("LRS001",), "cpu")
+    return Outcome(*known, horizon, "eval/loss", arms, untested=("data",), notes=("A note.",))
 
 
 @given(st.data(), st.sampled_from(RESULTS), st.integers(72, 120), st.booleans(), st.text(max_size=150))

@@ -13,7 +13,7 @@ DONE = Trained(ROWS, 12, 48, math.inf, "not finite", ("a note",))
 
 
 def job(hyperparameters: dict[str, Any] = {}, seed: int = 0) -> Job:  # noqa: B006
-    return Job("recorded", seed, hyperparameters, 12, 48, 1.0, "whole-48")
+    return Job("recorded", seed, hyperparameters, 12, 48, place="whole-48")
 
 
 def same(one: Trained | None, other: Trained) -> bool:

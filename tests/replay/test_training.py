@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from diag.replay.guard import ProbeError
 from diag.replay.probe import Probe
+from diag.replay.schedule import Schedule
 from diag.replay.trainer import NOT_FINITE, OUT_OF_TIME, Trained
-from diag.replay.training import Schedule, planned_steps, to_device, train
+from diag.replay.training import planned_steps, to_device, train
 
 Function = Callable[[Mapping[str, Any], int], Probe]
 HYPERPARAMETERS = {"learning_rate": 0.01, "lr_scheduler": "cosine", "warmup_steps": 5, "micro_batch_size": 16, "optimizer": "adamw"}
