@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import threading
 import traceback
@@ -19,6 +20,20 @@ STALLED: Final = 300.0
 
 class ProbeError(DiagError):
     """A probe that cannot be used: not found, raising, of the wrong type, not deterministic, not a number."""
+
+
+class OutOfMemory(ProbeError):
+    """A training that does not fit into memory."""
+
+
+OUT_OF_MEMORY: Final = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+)
+"""What a RuntimeError says when there is no memory left: cuda and mps; torch's allocator for the CPU, and on Windows; cuBLAS and cuDNN."""
 
 
 class _Stall(BaseException):
@@ -57,20 +72,35 @@ def user_code(what: str, device: str = "cpu", stalled: float = STALLED) -> Itera
     """Run code of a probe: whatever it raises, running out of memory and hanging become one clear line.
 
     Raises:
-        ProbeError: any of these.
+        OutOfMemory: it ran out of memory.
+        ProbeError: any other of these.
     """
     try:
         with Watchdog(stalled) as watchdog:
             yield watchdog
     except _Stall:
         raise ProbeError(f"{what} hangs: nothing happened for {stalled:g} seconds") from None
-    except DiagError:
+    except OutOfMemory:
         raise
     except (Exception, SystemExit) as error:
-        if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        if is_out_of_memory(error):
             advice = "halve micro_batch_size and double gradient_accumulation_steps, or make the probe smaller"
-            raise ProbeError(f"{what} ran out of memory on {device}; {advice}") from error
+            raise OutOfMemory(f"{what} ran out of memory on {device}; {advice}") from error
+        if isinstance(error, DiagError):
+            raise
         raise ProbeError(f"{what} raised {describe(error)}") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or one that it was raised from, says that there is no memory left."""
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, (MemoryError, OutOfMemory)) or (isinstance(at, OSError) and at.errno == errno.ENOMEM):
+            return True
+        if isinstance(at, RuntimeError) and any(words in str(at).lower() for words in OUT_OF_MEMORY):
+            return True
+        at = at.__cause__
+    return False
 
 
 def describe(error: BaseException) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, Final
 
+from diag.replay.fitting import Fitting
 from diag.replay.guard import STALLED, ProbeError, user_code
 from diag.replay.probe import Probe, ProbeFunction, part_of, settle
 from diag.replay.trainer import OUT_OF_TIME, Begin, Job, Row, Stop, Trained
@@ -41,6 +43,7 @@ class ProbeTrainer:
         self.function, self.device, self.stalled = function, pick_device(device), stalled
         self.spec = function.spec
         self.digest = f"{function.digest} torch {version('torch')} on {self.device}, {VERSION}"
+        self.fitting = Fitting(function, self.device)
         self._checked = False
 
     def settle(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,7 +66,9 @@ class ProbeTrainer:
         if self._checked:
             return
         self._checked = True
-        first, second = (self._train(job, steps=min(CHECKED_STEPS, job.steps), evaluations=1) for _ in range(2))
+        first, largest, second = self._moment(job), self.fitting.largest, self._moment(job)
+        if self.fitting.largest != largest:  # only trainings with the same micro-batch can be told to be the same
+            first = self._moment(job)
         start = first.rows[0]["train/loss"]
         if not math.isfinite(start) and settle(job.hyperparameters).get("precision") != "fp16":
             raise ProbeError(f"the loss is {show(start)} at the first step, before anything was learned; look at the model and the data")
@@ -76,6 +81,9 @@ class ProbeTrainer:
                         f"the probe has unseeded randomness: two identical trainings differ at step {int(one['step'])}"
                         f" ({name} {a:.6g} and {b:.6g}); seed every generator from the seed it is given"
                     )
+
+    def _moment(self, job: Job) -> Trained:
+        return self._train(job, steps=min(CHECKED_STEPS, job.steps), evaluations=1)
 
     def train(self, jobs: Iterable[Job], *, stop: Stop | None, deadline: float, begin: Begin) -> Iterator[tuple[Job, Trained]]:
         """One training after the other."""
@@ -94,25 +102,32 @@ class ProbeTrainer:
             yield job, done
 
     def _train(self, job: Job, *, steps: int | None = None, **options: Any) -> Trained:
-        return train(
-            self.function if job.share == 1 else self._on_part(job),
+        done, notes = self.fitting.run(
             job.hyperparameters,
-            seed=job.seed,
-            steps=steps or job.steps,
-            total_steps=job.total_steps,
-            rates=job.rates,
-            device=self.device,
-            stalled=self.stalled,
-            **options,
+            lambda function, hyperparameters: train(
+                function if job.share == 1 else on_part(function, job),
+                hyperparameters,
+                seed=job.seed,
+                steps=steps or job.steps,
+                total_steps=job.total_steps,
+                rates=job.rates,
+                device=self.device,
+                stalled=self.stalled,
+                **options,
+            ),
         )
-
-    def _on_part(self, job: Job) -> Callable[[Mapping[str, Any], int], Probe]:
-        def function(hyperparameters: Mapping[str, Any], seed: int) -> Probe:
-            most = job.steps * int(hyperparameters.get("gradient_accumulation_steps") or 1)
-            return part_of(self.function(hyperparameters, seed), job.share, most, seed)
-
-        return function
+        return replace(done, notes=(*done.notes, *notes))
 
     def remarks(self) -> list[str]:
         """None."""
         return []
+
+
+def on_part(function: Callable[[Mapping[str, Any], int], Probe], job: Job) -> Callable[[Mapping[str, Any], int], Probe]:
+    """The probe of a job on the part of the data that the job is given."""
+
+    def probe(hyperparameters: Mapping[str, Any], seed: int) -> Probe:
+        most = job.steps * int(hyperparameters.get("gradient_accumulation_steps") or 1)
+        return part_of(function(hyperparameters, seed), job.share, most, seed)
+
+    return probe

@@ -17,6 +17,7 @@ import numpy as np
 
 from diag.errors import UsageError
 from diag.guides import Band, band, default_profile
+from diag.replay.fitting import Fitting, Function
 from diag.replay.guard import ProbeError, Watchdog, user_code
 from diag.replay.probe import Probe, settle
 from diag.replay.range_rules import (
@@ -68,6 +69,7 @@ class RangeTest:
         guides: the guides' range for the method of the run, None where they give none.
         method: of the run, "" if unknown.
         recorded: the run's own learning rate, None if unknown.
+        notes: what could not be done as the run did it.
     """
 
     low: float
@@ -80,6 +82,7 @@ class RangeTest:
     guides: Band | None = None
     method: str = ""
     recorded: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 def limits(run: Run | None) -> tuple[float, float]:
@@ -136,9 +139,17 @@ def range_test(
     hyperparameters = settle(recorded)
     first = int(hyperparameters.get("seed") or 0)
     rates = np.geomspace(low, high, steps)
-    sweeps = []
+    fitting = Fitting(probe, place)
+    sweeps: list[Sweep] = []
+    notes: dict[str, None] = {}
     for seed in range(first, first + orders):
-        sweeps.append(sweep(probe, hyperparameters, rates, seed=seed, device=place))
+
+        def attempt(function: Function, values: dict[str, Any], seed: int = seed) -> Sweep:
+            return sweep(function, values, rates, seed=seed, device=place)
+
+        done, remarks = fitting.run(hyperparameters, attempt)
+        sweeps.append(done)
+        notes |= dict.fromkeys(remarks)
         if on_sweep is not None:
             on_sweep(len(sweeps), orders)
     answers = tuple(answer(entry) for entry in sweeps)
@@ -154,6 +165,7 @@ def range_test(
         guides=guides(run),
         method=str(hyperparameters.get("method") or ""),
         recorded=float(own) if own else None,
+        notes=tuple(notes),
     )
 
 

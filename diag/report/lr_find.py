@@ -100,6 +100,8 @@ def _context(test: RangeTest, layout: Layout) -> Iterator[str]:
             else f"{show(significant(max(ratio, 1 / ratio)))} times {'above' if ratio > 1 else 'below'}"
         )
         yield from _wrapped(f"The run's own: {show(test.recorded)}, {there}", layout)
+    for note in test.notes:
+        yield from _wrapped(note[0].upper() + note[1:], layout)
     if found.value is not None:
         tries = ", ".join(rate(found.value * factor) for factor in (1 / NEIGHBOURS, 1.0, NEIGHBOURS))
         yield from _wrapped(f"A range test is short: compare {tries} in short trainings before a long one", layout)
@@ -205,6 +207,7 @@ def json(test: RangeTest, layout: Layout) -> str:
         if guides is None
         else {"low": guides.clip_low, "high": guides.clip_high, "start": guides.start, "rules": list(guides.rules)},
         "library": dict(test.library),
+        "notes": list(test.notes),
         "sweeps": [
             {
                 "seed": sweep.seed,
