@@ -19,6 +19,7 @@ COMMANDS = {
     "convert": "Write a training config in another framework's words.",
     "replay": "Test a prescription by short trainings with and without it.",
     "lr-find": "Find a learning rate by training at rising ones.",
+    "batch-find": "Find the micro-batch that fits into memory and pays.",
     "checks": "List the checks and the lint rules.",
     "explain": "Print the page of a check or lint rule.",
     "rules": "List what the published guides say.",
