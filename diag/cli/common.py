@@ -71,6 +71,14 @@ probe_options = _together(
 )
 """The options of every command that trains a probe: on which device, and the report of it."""
 
+subject_options = _together(
+    click.option(
+        "--probe", required=True, metavar="SPEC", help="The training: file.py:function or package.module:function. Its code is run."
+    ),
+    click.option("--run", metavar="PATH", help="The log or folder of a run: its hyperparameters are what the probe gets."),
+)
+"""The options of every command that measures a probe, for a run or none."""
+
 
 class StatusLine:
     """One line on stderr, where that is a terminal, gone at the end: what is being done."""
@@ -98,15 +106,19 @@ def problem_line(problem: Problem) -> str:
     return f"diag: {safe(path + problem.message)}"
 
 
-def one_run(path: str) -> RunReport:
+def one_run(path: str, method: str | None = None) -> RunReport:
     """The examination of the run at a path that holds just one.
+
+    Args:
+        path: its log or folder.
+        method: how the model was trained, where the user says so.
 
     Raises:
         UsageError: there are several, or none.
     """
     from diag.analysis import analyze
 
-    reports = analyze(path).runs
+    reports = analyze(path, method=method).runs
     if len(reports) != 1:
         raise UsageError(f"{path} holds {len(reports)} runs; name one of them: {', '.join(report.run.path for report in reports[:5])}")
     return reports[0]
@@ -125,6 +137,18 @@ def refuse_overwriting(output: str | None, inputs: Iterable[str]) -> None:
             raise UsageError(f"{output} is what is read; write to another file")
 
 
+def write_file(content: bytes, path: str) -> None:
+    """Write to a file.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        Path(path).write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
 def write_output(text: str, output: str | None) -> None:
     """Write to a file, or to stdout; a reader that has left (``| head``) is no error.
 
@@ -132,10 +156,7 @@ def write_output(text: str, output: str | None) -> None:
         UsageError: the file cannot be written.
     """
     if output is not None and output != "-":
-        try:
-            Path(output).write_text(text, encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
+        write_file(text.encode("utf-8"), output)
         return
     try:
         sys.stdout.write(text)

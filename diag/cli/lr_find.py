@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from diag.cli.common import StatusLine, one_run, probe_options, refuse_overwriting, write_output
+from diag.cli.common import StatusLine, one_run, probe_options, refuse_overwriting, subject_options, write_file, write_output
+
+if TYPE_CHECKING:
+    from diag.replay.range_test import RangeTest
+    from diag.run import Run
 
 EXIT_INCONCLUSIVE = 3
+DRAWINGS = (".svg", ".html", ".png")
 
 
 @click.command()
-@click.option("--probe", required=True, metavar="SPEC", help="The training: file.py:function or package.module:function. Its code is run.")
-@click.option("--run", metavar="PATH", help="The log or folder of a run: its hyperparameters are what the probe gets.")
+@subject_options
+@click.option("--method", metavar="NAME", help="How the model is trained: sft, lora, qlora, osft or pretraining. [default: the run's]")
 @click.option("--from", "low", type=float, metavar="LR", help="First learning rate. [default: by the run's method, else 1e-7]")
 @click.option("--to", "high", type=float, metavar="LR", help="Last learning rate. [default: by the run's method, else 1]")
 @click.option("--steps", type=click.IntRange(30, 10_000), default=100, show_default=True, metavar="N", help="Steps of each sweep.")
 @click.option(
     "--orders", type=click.IntRange(1, 16), default=3, show_default=True, metavar="N", help="Sweeps, each with its own data order."
 )
-@click.option("--plot", metavar="FILE", help="Draw the curve to FILE: .svg or .html.")
+@click.option("--plot", metavar="FILE", help="Draw the curve to FILE: .svg, .html or .png.")
 @probe_options
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def command(
     probe: str,
     run: str | None,
+    method: str | None,
     low: float | None,
     high: float | None,
     steps: int,
@@ -50,17 +57,16 @@ def command(
       3    INCONCLUSIVE: the loss did not fall beyond its noise and rise again
       130  interrupted
     """
-    from diag.errors import UsageError
     from diag.replay.probe import load
     from diag.replay.range_test import range_test
     from diag.report import Layout
-    from diag.report.lr_find import drawing, json, text
+    from diag.report.lr_find import json, text
 
-    if plot is not None and Path(plot).suffix.lower() not in (".svg", ".html"):
-        raise UsageError(f"--plot {plot}: a drawing is written as .svg or .html")
+    if plot is not None:
+        _check_drawing(plot)
     for written in (output, plot):
         refuse_overwriting(written, [probe.rpartition(":")[0] or probe, *([run] if run else [])])
-    examined = None if run is None else one_run(run).run
+    examined = _of_method(method) if run is None else one_run(run, method).run
     function = load(probe)
     with StatusLine() as line:
 
@@ -71,6 +77,36 @@ def command(
         test = range_test(function, examined, low=low, high=high, steps=steps, orders=orders, device=device, on_sweep=say)
     layout = Layout.of_file() if output not in (None, "-") else Layout.of_stream(sys.stdout)
     if plot is not None:
-        write_output(drawing(test, as_page=Path(plot).suffix.lower() == ".html"), plot)
+        write_file(_drawing(test, plot), plot)
     write_output((json if format_ == "json" else text)(test, layout), output)
     return 0 if test.suggestion.value is not None else EXIT_INCONCLUSIVE
+
+
+def _check_drawing(plot: str) -> None:
+    """See to it that what a sweep will be drawn to can be written, before it is begun."""
+    from diag.errors import UsageError
+    from diag.report.lr_find_drawing import require_matplotlib
+
+    suffix = Path(plot).suffix.lower()
+    if suffix not in DRAWINGS:
+        raise UsageError(f"--plot {plot}: a drawing is written as {', '.join(DRAWINGS[:-1])} or {DRAWINGS[-1]}")
+    if suffix == ".png":
+        require_matplotlib(plot)
+
+
+def _drawing(test: RangeTest, plot: str) -> bytes:
+    from diag.report.lr_find_drawing import html, png, svg
+
+    suffix = Path(plot).suffix.lower()
+    return png(test) if suffix == ".png" else (html if suffix == ".html" else svg)(test).encode("utf-8")
+
+
+def _of_method(method: str | None) -> Run | None:
+    """A run of which nothing is known but the method, None where not even that is."""
+    if method is None:
+        return None
+    from diag.choices import choose
+    from diag.run import Hyperparameter, Run
+    from diag.vocabulary import METHODS
+
+    return Run("", "", "none", {}, {"method": Hyperparameter(choose("method", method, METHODS), "user")})

@@ -1,10 +1,9 @@
-"""The report of ``diag lr-find``: the curve with what it says, for people, as JSON, and as a drawing."""
+"""The report of ``diag lr-find``: the curve with what it says, for people and as JSON."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from html import escape
 from json import dumps
 from typing import TYPE_CHECKING, Any, Final
 
@@ -112,8 +111,8 @@ def _chart(test: RangeTest, layout: Layout) -> Iterator[str]:
     from diag.report import chart
     from diag.run import Column, make_curve
 
-    mean = _mean([losses for _, losses in curves(test)])
-    points, _ = make_curve(Column(np.arange(mean.size), np.minimum(mean, _ceiling(mean))))
+    mean = mean_curve([losses for _, losses in curves(test)])
+    points, _ = make_curve(Column(np.arange(mean.size), np.minimum(mean, ceiling(mean))))
     plot = chart.draw(points, None, layout.width - GUTTER - 2, unicode=layout.unicode)
     if plot is None or mean.size < 2:
         return
@@ -141,7 +140,7 @@ def _chart(test: RangeTest, layout: Layout) -> Iterator[str]:
             yield f"{name:>{GUTTER}} {painted(bar, colour)}"
 
 
-def _mean(losses: Sequence[FloatArray]) -> FloatArray:
+def mean_curve(losses: Sequence[FloatArray]) -> FloatArray:
     """The mean of the sweeps at each step that more than half of them reached."""
     length = sorted((entry.size for entry in losses), reverse=True)[len(losses) // 2]
     padded = np.full((len(losses), length), np.nan)
@@ -150,7 +149,7 @@ def _mean(losses: Sequence[FloatArray]) -> FloatArray:
     return np.asarray(np.nanmean(padded, axis=0))
 
 
-def _ceiling(mean: FloatArray) -> float:
+def ceiling(mean: FloatArray) -> float:
     """The highest loss that is drawn."""
     return float(mean[0] + CEILING * max(mean[0] - mean.min(), 0.1 * abs(mean[0])))
 
@@ -163,7 +162,7 @@ def _step_at(test: RangeTest, rate: float) -> int:
     return round(math.log(rate / test.low) / math.log(test.high / test.low) * (test.steps - 1))
 
 
-def _decades(low: float, high: float) -> list[float]:
+def decades(low: float, high: float) -> list[float]:
     """The powers of ten from one rate to another."""
     return [10.0**power for power in range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)]
 
@@ -171,7 +170,7 @@ def _decades(low: float, high: float) -> list[float]:
 def _ticks(low: float, high: float, width: int) -> str:
     """The line under the axis: every power of ten that has room."""
     line = ""
-    for value in _decades(low, high):
+    for value in decades(low, high):
         place = int(math.log(value / low) / math.log(high / low) * (width - 1) + 0.5)
         label = rate(value)
         start = min(place, width - len(label))
@@ -188,7 +187,7 @@ def _wrapped(words: str, layout: Layout) -> Iterator[str]:
 
 
 def json(test: RangeTest, layout: Layout) -> str:
-    """Everything, as strict JSON in ASCII: the same bytes for the same sweeps."""
+    """Everything, as strict JSON in ASCII, the same bytes for the same sweeps; ``diag/report/lr_find_schema.json`` describes it."""
     from diag.result import plain
 
     found, guides = test.suggestion, test.guides
@@ -226,87 +225,3 @@ def json(test: RangeTest, layout: Layout) -> str:
         ],
     }
     return dumps(plain(content), indent=2, allow_nan=False) + "\n"
-
-
-# As a drawing.
-
-WIDTH, HEIGHT = 760, 420
-LEFT, RIGHT, TOP, BOTTOM = 64, 20, 46, 46
-COLOURS: Final = {"curve": "#1f6f8b", "suggested": "#2e7d32", "guides": "#f2d694", "recorded": "#a33", "ink": "#333", "grid": "#ddd"}
-
-
-def drawing(test: RangeTest, *, as_page: bool = False) -> str:
-    """The curve of every sweep, the guides' range behind it and the suggestion over it, as SVG, or as a page of HTML that holds it."""
-    svg = "\n".join(_svg(test)) + "\n"
-    if not as_page:
-        return svg
-    title = escape(_title(test))
-    return f'<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{title}</title>\n<body>\n{svg}</body>\n</html>\n'
-
-
-def _title(test: RangeTest) -> str:
-    found = test.suggestion.value
-    return f"Learning-rate range test: {INCONCLUSIVE if found is None else rate(found)}"
-
-
-def _svg(test: RangeTest) -> Iterator[str]:
-    found, guides = test.suggestion, test.guides
-    shown = curves(test)
-    mean = _mean([losses for _, losses in shown])
-    highest, lowest = _ceiling(mean), min(float(losses.min()) for _, losses in shown)
-    span = highest - lowest or 1.0
-
-    def x(value: float) -> float:
-        share = math.log(value / test.low) / math.log(test.high / test.low)
-        return round(LEFT + min(max(share, 0.0), 1.0) * (WIDTH - LEFT - RIGHT), 1)
-
-    def y(value: float) -> float:
-        return round(TOP + (highest - min(value, highest)) / span * (HEIGHT - TOP - BOTTOM), 1)
-
-    def band(low: float, high: float, colour: str, opacity: float, words: str) -> str:
-        width = max(x(high) - x(low), 1.0)
-        box = f'<rect x="{x(low)}" y="{TOP}" width="{width:.1f}" height="{HEIGHT - TOP - BOTTOM}" fill="{colour}" opacity="{opacity}">'
-        return f"{box}<title>{escape(words)}</title></rect>"
-
-    def line(value: float, colour: str, words: str, dash: str = "") -> str:
-        style = f' stroke-dasharray="{dash}"' if dash else ""
-        ends = f'x1="{x(value)}" x2="{x(value)}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"'
-        return f'<line {ends} stroke="{colour}" stroke-width="2"{style}><title>{escape(words)}</title></line>'
-
-    yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" font-family="sans-serif" font-size="12">'
-    yield f"<title>{escape(_title(test))}</title>"
-    yield f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>'
-    if guides is not None:
-        yield band(guides.clip_low, guides.clip_high, COLOURS["guides"], 0.6, f"the guides for {test.method}")
-    if found.low is not None and found.high is not None:
-        yield band(found.low, found.high, COLOURS["suggested"], 0.15, "the interval of both rules over the orders")
-    for power in _decades(test.low, test.high):
-        yield f'<line x1="{x(power)}" x2="{x(power)}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" stroke="{COLOURS["grid"]}"/>'
-        yield f'<text x="{x(power)}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle" fill="{COLOURS["ink"]}">{rate(power)}</text>'
-    for value in (lowest, (lowest + highest) / 2, highest):
-        yield f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end" fill="{COLOURS["ink"]}">{value:.3g}</text>'
-    for rates, losses in shown:
-        last = losses.size - 1
-        while last > 0 and losses[last - 1] >= highest:  # where a loss left the drawing for good
-            last -= 1
-        points = " ".join(f"{x(float(a))},{y(float(b))}" for a, b in zip(rates[: last + 1], losses, strict=False))
-        yield f'<polyline points="{points}" fill="none" stroke="{COLOURS["curve"]}" stroke-width="1.5"/>'
-    if test.recorded and test.low <= test.recorded <= test.high:
-        yield line(test.recorded, COLOURS["recorded"], f"the run's own: {show(test.recorded)}", "2 4")
-    if found.value is not None:
-        yield line(found.value, COLOURS["suggested"], f"suggested: {rate(found.value)}")
-    yield f'<text x="{LEFT}" y="22" font-size="15" fill="{COLOURS["ink"]}">{escape(_title(test))}</text>'
-    yield f'<text x="{LEFT}" y="38" fill="{COLOURS["ink"]}">{escape(_legend(test))}</text>'
-    yield f'<text x="{WIDTH / 2:.0f}" y="{HEIGHT - 8}" text-anchor="middle" fill="{COLOURS["ink"]}">learning rate</text>'
-    yield "</svg>"
-
-
-def _legend(test: RangeTest) -> str:
-    parts = [f"blue: the loss of {counted(len(test.sweeps), 'order')}"]
-    if test.suggestion.value is not None:
-        parts.append("green: the suggestion and its interval")
-    if test.guides is not None:
-        parts.append(f"yellow: the guides for {test.method}")
-    if test.recorded:
-        parts.append("red: the run's own")
-    return "; ".join(parts)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import json
 import re
+import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +22,7 @@ from diag.replay.range_rules import Sweep, answer, library_suggestions, suggest
 from diag.replay.range_test import RangeTest, guides
 from diag.report import Layout
 from diag.report import lr_find as report
+from diag.report import lr_find_drawing as drawings
 from diag.run import Hyperparameter, Run
 
 Call = Callable[..., tuple[int, str]]
@@ -106,7 +111,8 @@ def test_the_run_gives_the_probe_its_hyperparameters(call: Call, tmp_path: Path,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--plot", "curve.png"], ".svg or .html"),
+        (["--plot", "curve.pdf"], ".svg, .html or .png"),
+        (["--method", "lorra"], "did you mean 'lora'"),
         (["--from", "0.5", "--to", "1"], "ten times"),
         (["--probe", "no_such_file.py:probe"], "no_such_file.py"),
         (["--run", "no/such/run"], "does not exist"),
@@ -186,25 +192,83 @@ def test_the_json_holds_everything() -> None:
     assert refused["reason"]
 
 
-def test_the_drawing_is_svg_with_a_line_for_each_order() -> None:
-    for test, lines in ((made(), 3), (made(None), 3)):
-        root = ElementTree.fromstring(report.drawing(test))
+def test_the_drawing_is_svg_with_a_thin_line_for_each_order_behind_their_mean() -> None:
+    for test in (made(), made(None)):
+        root = ElementTree.fromstring(drawings.svg(test))
         space = "{http://www.w3.org/2000/svg}"
         curves = root.findall(f"{space}polyline")
-        assert len(curves) == lines
+        assert [curve.attrib["stroke-width"] for curve in curves] == ["1", "1", "1", "2"]
         for curve in curves:
             points = [tuple(map(float, pair.split(","))) for pair in curve.attrib["points"].split()]
-            assert all(0 <= x <= report.WIDTH and 0 <= y <= report.HEIGHT for x, y in points)
+            assert all(0 <= x <= drawings.WIDTH and 0 <= y <= drawings.HEIGHT for x, y in points)
             assert [x for x, _ in points] == sorted(x for x, _ in points)
         titles = [title.text or "" for title in root.iter(f"{space}title")]
         assert any("guides for lora" in title for title in titles)
         assert any(title.startswith("suggested") for title in titles) == (test.suggestion.value is not None)
 
 
+def test_one_order_is_its_own_mean() -> None:
+    test = made()
+    alone = replace(test, sweeps=test.sweeps[:1], answers=test.answers[:1])
+    assert drawings.svg(alone).count("<polyline") == 1
+    assert "blue: the loss;" in drawings.svg(alone)
+
+
+def test_the_png_shows_the_same() -> None:
+    from matplotlib.image import imread
+
+    test = made()
+    written = drawings.png(test)
+    assert written == drawings.png(test)
+    image = imread(io.BytesIO(written))
+    scale = drawings.DOTS_PER_INCH / drawings.SVG_DOTS_PER_INCH
+    assert image.shape[:2] == (drawings.HEIGHT * scale, drawings.WIDTH * scale)
+
+    def share(name: str, part: slice) -> float:
+        """Of a band of columns, how much has about a colour."""
+        colour = np.array([int(drawings.COLOURS[name][place : place + 2], 16) for place in (1, 3, 5)]) / 255
+        mixed = 1 - drawings.BEHIND * (1 - colour) if name == "guides" else colour
+        return float((np.abs(image[:, part, :3] - mixed).max(axis=2) < 0.1).mean())
+
+    assert test.guides is not None
+    left, right = (column(test, value) for value in (test.guides.clip_low, test.guides.clip_high))
+    assert share("guides", slice(left + 4, right - 4)) > 0.5
+    assert share("guides", slice(right + 8, right + 60)) < 0.05
+    assert test.suggestion.value is not None
+    at = column(test, test.suggestion.value)
+    assert share("suggested", slice(at - 1, at + 2)) > 0.2
+
+
+def column(test: RangeTest, value: float) -> int:
+    """Where a learning rate is in the PNG."""
+    share = np.log(value / test.low) / np.log(test.high / test.low)
+    scale = drawings.DOTS_PER_INCH / drawings.SVG_DOTS_PER_INCH
+    return round(scale * (drawings.LEFT + float(share) * (drawings.WIDTH - drawings.LEFT - drawings.RIGHT)))
+
+
+def test_png_without_matplotlib_names_the_extra_before_anything_is_trained(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "matplotlib" else real(name, *rest))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(UsageError, match=r"PNG needs matplotlib; install it with: pip install 'diag\[plot\]'"):
+        call("--probe", "no_such_file.py", "--plot", "curve.png")
+
+
+def test_a_method_brings_the_guides_range(call: Call, probe: Path, tmp_path: Path) -> None:
+    arguments = ("--probe", probe, "--method", "lora", "--steps", 40, "--orders", 1, "--format", "json")
+    _, out = call(*arguments, "--plot", tmp_path / "curve.png")
+    content = json.loads(out)
+    assert (content["method"], content["recorded"]) == ("lora", None)
+    assert (content["guides"]["low"], content["guides"]["high"]) == (1e-5, 3e-4)
+    assert content["plan"]["from"] == pytest.approx(1e-6)
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_names_in_the_drawing_are_escaped() -> None:
     test = made(method="lora")
     object.__setattr__(test, "method", "<script>alert(1)</script>")
-    assert "<script>" not in report.drawing(test, as_page=True)
+    assert "<script>" not in drawings.html(test)
 
 
 def test_a_sweep_of_one_loss_is_drawn_without_fault() -> None:
@@ -213,5 +277,5 @@ def test_a_sweep_of_one_loss_is_drawn_without_fault() -> None:
     answers = (answer(sweeps[0]),)
     test = RangeTest(1e-6, 1.0, 100, sweeps, answers, suggest(answers), {})
     assert "INCONCLUSIVE" in report.text(test, Layout())
-    assert report.drawing(test).startswith("<svg")
+    assert drawings.svg(test).startswith("<svg")
     assert json.loads(report.json(test, Layout()))["library"] == {}
