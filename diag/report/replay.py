@@ -25,7 +25,7 @@ LEAST, MOST = -0.9, 9.0
 
 
 def render_json(outcome: Outcome) -> str:
-    """The outcome as strict JSON."""
+    """The outcome as strict JSON; ``diag/report/replay_schema.json`` describes it."""
     return json.dumps(outcome.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

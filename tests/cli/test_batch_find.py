@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 import diag.cli
@@ -18,6 +19,7 @@ from diag.report import Layout
 from diag.report import batch_find as report
 
 GIB = 2**30
+SCHEMA = json.loads((Path(diag.__file__).parent / "report" / "batch_find_schema.json").read_text(encoding="utf-8"))
 OVERRIDES = Overrides("hf", ["--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "4"], notes=["A remark."])
 
 
@@ -49,11 +51,14 @@ def refused() -> BatchTest:
 @pytest.mark.slow
 def test_the_template_gets_a_size_in_the_words_of_its_run(probe: Path, fixtures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["batch-find", "--probe", f"{probe}:probe", "--run", str(fixtures / "hf-overfit"), "--memory-limit", "4G"]
-    assert diag.cli.main([*arguments, "--max", "4"]) == 0
-    text = capsys.readouterr().out
-    assert re.match(r"Micro-batch: [24]\nAll sizes up to 4 fit into 4.0 GiB on cpu; larger ones were not tried", text)
-    assert re.search(r"^ +2 +\d+ MiB +[\d.,]+", text, re.MULTILINE)
-    assert "--per_device_train_batch_size" in text and "--gradient_accumulation_steps" in text
+    assert diag.cli.main([*arguments, "--max", "4", "--format", "json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    jsonschema.Draft202012Validator(SCHEMA).validate(content)
+    assert (content["largest"], content["ended"], content["memory_limit"]) == (4, "bound", 4 * GIB)
+    size = content["micro_batch_size"]
+    assert size in (2, 4) and content["gradient_accumulation_steps"] == 8 // size
+    accumulation = ["--gradient_accumulation_steps", str(8 // size)]
+    assert content["overrides"]["arguments"] == ["--per_device_train_batch_size", str(size), *accumulation]
 
 
 @pytest.mark.slow
@@ -64,6 +69,7 @@ def test_a_probe_with_a_batch_of_its_own_exits_with_3(probe: Path, tmp_path: Pat
     assert diag.cli.main(arguments) == 3
     content = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert (content["verdict"], content["micro_batch_size"], content["ended"]) == ("INCONCLUSIVE", None, "ignored")
+    jsonschema.Draft202012Validator(SCHEMA).validate(content)
     assert "they hold 32 samples at 2 and 32 at 4" in content["reason"]
     assert probe.read_bytes() == before
 
@@ -140,3 +146,12 @@ def test_the_json_holds_everything() -> None:
     assert [trial["samples_per_second"] for trial in content["trials"]] == [12.5, 110.0, 1234.5, 1240.0, None]
     assert content["overrides"]["dialect"] == "hf"
     assert json.loads(report.json(refused(), Layout()))["verdict"] == "INCONCLUSIVE"
+
+
+def test_every_report_is_what_the_schema_says() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    for test in (made(), made(BOUND, share=None, overrides=None), made(DATA), refused()):
+        content = json.loads(report.json(test, Layout()))
+        validator.validate(content)
+        assert not validator.is_valid({**content, "more": 1})

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
+import diag
 from diag.cli.lr_find import command
 from diag.errors import DiagError, UsageError
 from diag.replay.probe import TEMPLATE
@@ -26,6 +28,7 @@ from diag.report import lr_find_drawing as drawings
 from diag.run import Hyperparameter, Run
 
 Call = Callable[..., tuple[int, str]]
+SCHEMA = json.loads((Path(diag.__file__).parent / "report" / "lr_find_schema.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -271,6 +274,16 @@ def test_names_in_the_drawing_are_escaped() -> None:
     assert "<script>" not in drawings.html(test)
 
 
+def test_every_report_is_what_the_schema_says(call: Call, probe: Path, fixtures: Path) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    _, out = call("--probe", probe, "--run", fixtures / "hf-overfit", "--steps", 40, "--orders", 2, "--format", "json")
+    blind = replace(made(), sweeps=(replace(made().sweeps[0], untrained=np.full(100, np.inf)), *made().sweeps[1:]), notes=("A note.",))
+    for content in (out, *(report.json(test, Layout()) for test in (made(), made(None), made(method="unheard-of"), blind))):
+        validator.validate(json.loads(content))
+    assert not validator.is_valid({**json.loads(out), "more": 1})
+
+
 def test_a_sweep_of_one_loss_is_drawn_without_fault() -> None:
     rates = np.geomspace(1e-6, 1.0, 100)[:1]
     sweeps = (Sweep(rates, np.array([2.0]), np.array([2.0]), "not finite"),)
@@ -278,4 +291,6 @@ def test_a_sweep_of_one_loss_is_drawn_without_fault() -> None:
     test = RangeTest(1e-6, 1.0, 100, sweeps, answers, suggest(answers), {})
     assert "INCONCLUSIVE" in report.text(test, Layout())
     assert drawings.svg(test).startswith("<svg")
-    assert json.loads(report.json(test, Layout()))["library"] == {}
+    content = json.loads(report.json(test, Layout()))
+    assert content["library"] == {}
+    jsonschema.Draft202012Validator(SCHEMA).validate(content)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 import diag.cli
@@ -11,6 +12,7 @@ from diag.replay.store import Store
 from diag.replay.trainer import Job
 from diag.replay.training import train
 
+SCHEMA = json.loads((Path(diag.__file__).parent / "report" / "replay_schema.json").read_text(encoding="utf-8"))
 HOT = {"learning_rate": 0.09, "num_epochs": 3, "max_steps": 192, "global_batch_size": 32, "lr_scheduler": "cosine", "optimizer": "adamw"}
 
 
@@ -34,6 +36,7 @@ def test_the_template_confirms_the_cure_of_its_own_fault(run: str, capsys: pytes
     assert "CONFIRMED" in text and "learning_rate 0.09" in text and "60 of 192 steps" in text
     assert all(len(line) <= 120 for line in text.splitlines())
     saved = json.loads(Path("out/replay.json").read_text())
+    jsonschema.Draft202012Validator(SCHEMA).validate(saved)
     assert saved["result"] == "CONFIRMED" and saved["arms"][0]["name"] == "recorded"
     assert diag.cli.main(["replay", run, "--probe", "probe.py:probe", "--out", "out", "--format", "json", "-o", "again.json"]) == 0
     assert Path("again.json").read_text() == Path("out/replay.json").read_text()

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import diag
 from diag.replay.decision import compare
 from diag.replay.horizon import BEGINNING, Horizon
 from diag.replay.outcome import CONFIRMED, RESULTS, ArmResult, Outcome, Seed
@@ -14,6 +17,7 @@ from diag.report import Layout
 from diag.report.replay import render, render_json
 from diag.terminal import display_width
 
+SCHEMA = json.loads((Path(diag.__file__).parent / "report" / "replay_schema.json").read_text(encoding="utf-8"))
 finals = st.lists(st.one_of(st.floats(1e-6, 1e6), st.just(math.inf)), min_size=1, max_size=5)
 
 
@@ -45,7 +49,16 @@ def test_any_outcome_fits_the_terminal_and_is_strict_json(data: st.DataObject, r
     assert unicode or text.isascii()
     assert all(display_width(line) <= width for line in text.splitlines())
     assert all(line.isprintable() for line in text.splitlines())
-    json.loads(render_json(found), parse_constant=lambda constant: pytest.fail(constant))
+    content = json.loads(render_json(found), parse_constant=lambda constant: pytest.fail(constant))
+    jsonschema.Draft202012Validator(SCHEMA).validate(content)
+
+
+def test_the_schema_of_the_report_is_strict() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    content = json.loads(render_json(outcome([2.0, 2.1, 1.9], [1.0, 1.05, 0.95])))
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    assert not validator.is_valid({**content, "more": 1})
+    assert not validator.is_valid({**content, "arms": [{**content["arms"][0], "more": 1}]})
 
 
 def test_the_table_says_what_was_found() -> None:
