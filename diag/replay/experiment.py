@@ -315,7 +315,7 @@ class _Experiment:
                 grad_norm=float(np.median(norms)) if norms.size else math.nan,
                 verdict=judged.diagnosis.verdict,
                 symptom=self.context.symptom.is_seen(judged, done.stopped),
-                steps=len(done.rows),
+                steps=int(done.rows[-1]["step"]) if done.rows else 0,
                 stopped=done.stopped,
             )
         return self.judged[arm.name, seed]
