@@ -25,6 +25,10 @@ from diag.run import Run
 _URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")
 _SKIPPED_FOLDERS: Final = frozenset({"__pycache__", "node_modules", "site-packages", "venv", "env", "CVS", "_svn"})
 
+WORK_MARK: Final = ".diag-work"
+"""File that marks the folder in which a replay runs a command: in a search from above it is passed over, as the replay's own log of
+that training lies beside it; in a search from there, no link is followed, as it leads to what the training reads."""
+
 
 class Problem(NamedTuple):
     """What could not be read: one line for people; ``crashed`` where the fault is the program's, not the input's."""
@@ -177,6 +181,7 @@ def _folders(base: Path, report: Callable[[Problem], None]) -> Iterator[Folder]:
     """Every folder from ``base`` down, parents first, names sorted, links after real folders, none twice."""
     visited: set[tuple[int, int]] = set()
     pending = [base]
+    follows = True
     while pending:
         path = pending.pop()
         try:
@@ -202,8 +207,12 @@ def _folders(base: Path, report: Callable[[Problem], None]) -> Iterator[Folder]:
                 raise tolerant_json.unreadable(path, error) from None
             report(Problem(_shown(path, base), f"cannot be read ({(error.strerror or type(error).__name__).lower()})"))
             continue
+        if WORK_MARK in files:
+            if path != base:
+                continue
+            follows = False
         folders.sort()
-        links.sort()
+        links = sorted(links) if follows else []
         yield Folder(path, tuple(sorted(files)), tuple(folders + links))
         pending.extend(path / name for name in reversed(folders + links))
 

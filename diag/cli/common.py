@@ -106,19 +106,20 @@ def problem_line(problem: Problem) -> str:
     return f"diag: {safe(path + problem.message)}"
 
 
-def one_run(path: str, method: str | None = None) -> RunReport:
+def one_run(path: str, method: str | None = None, dialect: str | None = None) -> RunReport:
     """The examination of the run at a path that holds just one.
 
     Args:
         path: its log or folder.
         method: how the model was trained, where the user says so.
+        dialect: in whose words its config is, where the user says so.
 
     Raises:
-        UsageError: there are several, or none.
+        UsageError: there are several, or none, or there is no such dialect.
     """
     from diag.analysis import analyze
 
-    reports = analyze(path, method=method).runs
+    reports = analyze(path, method=method, dialect=dialect).runs
     if len(reports) != 1:
         raise UsageError(f"{path} holds {len(reports)} runs; name one of them: {', '.join(report.run.path for report in reports[:5])}")
     return reports[0]

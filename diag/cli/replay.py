@@ -16,7 +16,8 @@ from diag.cli.common import StatusLine, one_run, probe_options, refuse_overwriti
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from diag.replay.trainer import Job
+    from diag.replay.trainer import Job, Trainer
+    from diag.result import RunReport
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -35,6 +36,14 @@ def duration(context: click.Context, parameter: click.Parameter, value: str | No
 @click.command()
 @click.argument("run", required=False)
 @click.option("--probe", metavar="SPEC", help="The training: file.py:function or package.module:function. Its code is run.")
+@click.option(
+    "--command",
+    "command_line",
+    metavar="LINE",
+    help="Instead: your training command, with {overrides} where options may be added. It is run, an arm and a seed at a time.",
+)
+@click.option("--dialect", metavar="NAME", help="With --command: whose options it takes, if not those of the run's own framework.")
+@click.option("--time-limit", callback=duration, metavar="TIME", help="With --command: end a training after this time. [default: none]")
 @click.option("--init", metavar="[FILE]", is_flag=False, flag_value="probe.py", help="Write a probe to start from (probe.py), and end.")
 @click.option("--seeds", type=click.IntRange(3, 16), default=5, show_default=True, metavar="N", help="Most paired seeds.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Optimizer steps to train. [default: a quarter of the plan]")
@@ -46,6 +55,9 @@ def duration(context: click.Context, parameter: click.Parameter, value: str | No
 def command(
     run: str | None,
     probe: str | None,
+    command_line: str | None,
+    dialect: str | None,
+    time_limit: float | None,
     init: str | None,
     seeds: int,
     steps: int | None,
@@ -63,11 +75,15 @@ def command(
     hyperparameters and a seed (start from --init). It is trained as recorded and as prescribed, with the same seeds, until it is
     clear which is better.
 
+    With --command it is your training command that is run, in any framework, such as "python train.py -c cfg.yaml {overrides}".
+    {overrides} becomes what an arm changes, in the words of the run's framework. {seed}, {steps}, {total_steps}, {out} (the folder of
+    the training) and hyperparameters such as {learning_rate} are filled in too. No shell is involved.
+
     \b
     Exit codes:
       0    CONFIRMED: the prescription helps
       1    REFUTED: it does harm
-      2    wrong usage, an input that cannot be read, or a probe that cannot be used
+      2    wrong usage, an input that cannot be read, or a probe or command that cannot be used
       3    INCONCLUSIVE, or there is no prescription to test
       130  interrupted; what was finished is kept
     """
@@ -79,22 +95,40 @@ def command(
         return 0
     if run is None:
         raise click.UsageError("which run? Give its log or folder", click.get_current_context())
-    if probe is None:
-        raise click.UsageError(
-            "which training? Give --probe file.py:function; --init writes one to start from", click.get_current_context()
+    if (probe is None) == (command_line is None):
+        problem = (
+            "--probe and --command are two ways to train; give one of them"
+            if probe
+            else ("which training? Give --probe file.py:function (--init writes one to start from), or --command")
         )
+        raise click.UsageError(problem, click.get_current_context())
+    if probe is not None and (dialect, time_limit) != (None, None):
+        raise click.UsageError("--dialect and --time-limit are for a --command", click.get_current_context())
+    if command_line is not None and device != "auto":
+        raise click.UsageError("--device is for a --probe; a --command chooses for itself", click.get_current_context())
     from diag.replay.experiment import Settings, replay
-    from diag.replay.probe import load, require_torch
-    from diag.replay.probing import ProbeTrainer
     from diag.replay.store import OUTCOME, write
     from diag.report import Layout
     from diag.report.replay import render, render_json
 
-    require_torch()
-    refuse_overwriting(output, [run, probe.rpartition(":")[0] or probe])
-    report = one_run(run)
-    trainer = ProbeTrainer(load(probe), device)
-    folder = Path(out) if out else Path(f"replay-{re.sub(r'[^A-Za-z0-9._-]+', '-', report.run.id)}")
+    trainer: Trainer
+    if probe is not None:
+        from diag.replay.probe import load, require_torch
+        from diag.replay.probing import ProbeTrainer
+
+        require_torch()
+        refuse_overwriting(output, [run, probe.rpartition(":")[0] or probe])
+        report = one_run(run)
+        folder = _folder(out, report)
+        trainer = ProbeTrainer(load(probe), device)
+    else:
+        from diag.replay.command import CommandTrainer
+
+        assert command_line is not None  # one of the two is given
+        report = one_run(run, dialect)
+        folder = _folder(out, report)
+        trainer = CommandTrainer(command_line, report.run, folder, time_limit=math.inf if time_limit is None else time_limit)
+        refuse_overwriting(output, [run, *map(str, trainer.files)])
     numbers = itertools.count(1)
     settings = Settings(seeds, steps, math.inf if budget is None else budget, explore)
     try:
@@ -113,3 +147,8 @@ def command(
     layout = Layout.of_file() if output not in (None, "-") else Layout.of_stream(sys.stdout)
     write_output(render_json(outcome) if format_ == "json" else render(outcome, layout), output)
     return outcome.exit_code
+
+
+def _folder(out: str | None, report: RunReport) -> Path:
+    """Where the results go."""
+    return Path(out) if out else Path(f"replay-{re.sub(r'[^A-Za-z0-9._-]+', '-', report.run.id)}")
