@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 GRACE: Final = 10.0
 """Seconds between SIGTERM and SIGKILL: what ``docker stop`` gives."""
@@ -29,8 +29,9 @@ class Child:
     """Runs a command; on leaving the ``with`` block, whatever is left of its process group is ended.
 
     Signals that would end this process are noted while the command is started and ended, and obeyed in ``wait``: there is no moment
-    at which one of them leaves the command behind. Processes that have left the group (by ``setsid``) are not found. Where there are
-    no process groups (Windows), only the command's own process is ended.
+    at which one of them leaves the command behind. Processes that have left the group, as the workers of ``torchrun`` do, are found
+    where there is /proc and their parents are still there; others are not. Where there are no process groups (Windows), only the
+    command's own process is ended.
 
     Args:
         words: program and arguments; no shell sees them.
@@ -45,6 +46,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._handlers: dict[int, Any] = {}
         self._heard: list[int] = []
+        self._strays: set[Process] = set()
 
     def __enter__(self) -> Child:
         """Start it.
@@ -93,6 +95,7 @@ class Child:
 
     def end(self) -> None:
         """End the whole process group: SIGTERM, and after a while, or at a signal to hurry, SIGKILL."""
+        self._strays = self._find_strays()
         if not self._is_alive():
             return
         heard = len(self._heard)
@@ -100,6 +103,7 @@ class Child:
         patience = time.monotonic() + self._grace
         while self._is_alive() and time.monotonic() < patience and len(self._heard) == heard:
             time.sleep(TICK)
+        self._strays |= self._find_strays()
         self._send(getattr(signal, "SIGKILL", signal.SIGTERM))
         patience = time.monotonic() + KILLED
         while self._is_alive() and time.monotonic() < patience:
@@ -133,12 +137,17 @@ class Child:
                 os.killpg(self._process.pid, number)
             else:
                 self._process.terminate()
+        for stray in self._strays & _processes().keys():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(stray.number, number)
 
     def _is_alive(self) -> bool:
-        """Whether any process of the group still runs."""
+        """Whether any process of the group, or one that left it, still runs."""
         if self._process is None:
             return False
         if self._process.poll() is None:
+            return True
+        if self._strays and any(_processes().get(stray, _GONE).runs for stray in self._strays):
             return True
         if not hasattr(os, "killpg"):
             return False
@@ -146,14 +155,41 @@ class Child:
             os.killpg(self._process.pid, 0)
         except (ProcessLookupError, PermissionError):
             return False
-        return _has_living_members(self._process.pid)
+        found = _processes()  # in a container without init the dead stay members of the group, as nobody waits for them
+        return not found or any(place.group == self._process.pid and place.runs for place in found.values())
+
+    def _find_strays(self) -> set[Process]:
+        """What the processes of the group have started and put into other groups."""
+        if self._process is None:
+            return set()
+        found = _processes()
+        family = {process.number for process, place in found.items() if place.group == self._process.pid} | {self._process.pid}
+        while more := {process.number for process, place in found.items() if place.parent in family} - family:
+            family |= more
+        return {process for process, place in found.items() if process.number in family and place.group != self._process.pid}
 
 
-def _has_living_members(group: int) -> bool:
-    """Whether a process group holds more than the dead that nobody has waited for, as in a container without init; True if unknown."""
-    states: list[tuple[int, str]] = []
+class Process(NamedTuple):
+    """A process; when it was started tells it from a later one of the same number."""
+
+    number: int
+    start: str
+
+
+class _Place(NamedTuple):
+    parent: int
+    group: int
+    runs: bool
+
+
+_GONE: Final = _Place(0, 0, False)
+
+
+def _processes() -> dict[Process, _Place]:
+    """Every process of this machine, by /proc; none where there is no such thing."""
+    found: dict[Process, _Place] = {}
     for file in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            state, _, member = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[:3]
-            states.append((int(member), state))
-    return not states or any(member == group and state not in "ZX" for member, state in states)
+            fields = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            found[Process(int(file.parent.name), fields[19])] = _Place(int(fields[1]), int(fields[2]), fields[0] not in "ZX")
+    return found

@@ -14,7 +14,7 @@ from diag.replay.child import Child
 SLEEPER = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
 PARENT = f"""
 import pathlib, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", {SLEEPER!r}], stdout=subprocess.PIPE)
+child = subprocess.Popen([sys.executable, "-c", {SLEEPER!r}], stdout=subprocess.PIPE, start_new_session=sys.argv[2:] == ["away"])
 child.stdout.readline()
 new = pathlib.Path("pids.new")
 new.write_text(str(child.pid))
@@ -52,8 +52,11 @@ def test_output_and_exit_code(tmp_path: Path) -> None:
     assert (tmp_path / "output.log").read_text().splitlines() == [str(tmp_path.resolve()), "oh"]
 
 
-def test_waiting_ends_in_time_and_nothing_is_left(tmp_path: Path) -> None:
-    with child(tmp_path, PARENT, "600") as running:
+@pytest.mark.parametrize(
+    "place", ["here", pytest.param("away", marks=pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc"))]
+)
+def test_waiting_ends_in_time_and_nothing_is_left(tmp_path: Path, place: str) -> None:
+    with child(tmp_path, PARENT, "600", place) as running:
         grandchild = wait_for(tmp_path / "pids")
         assert running.wait(0.05) is None
         assert runs(grandchild)

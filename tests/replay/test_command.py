@@ -30,7 +30,7 @@ FAST = Settings(steps=40)
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the user's project, with a script and the log of a run whose learning rate is too high."""
-    for name in ("regression.py", "hf_style.py", "dotlist.py"):
+    for name in ("regression.py", "hf_style.py", "hf_trainer.py", "dotlist.py"):
         shutil.copy(SCRIPTS / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -278,3 +278,24 @@ def test_a_folder_of_somebody_elses_is_left_alone(hot: RunReport) -> None:
     with pytest.raises(UsageError, match="holds something that no replay made"):
         train(made, job(made))
     assert precious.exists()
+
+
+@pytest.mark.slow
+def test_the_trainer_of_transformers_trains_as_its_log_says(here: Path) -> None:
+    options = (
+        "--learning_rate 0.05 --lr_scheduler_type cosine --warmup_steps 8 --num_train_epochs 10 --per_device_train_batch_size 32"
+        " --logging_steps 2 --eval_strategy steps --eval_steps 10 --save_strategy no --report_to none --output_dir out"
+    )
+    subprocess.run([sys.executable, "hf_trainer.py", *options.split(), "--seed", "7"], check=True, cwd=here, capture_output=True)
+    (report,) = analyze("out").runs
+    made = CommandTrainer(f"{sys.executable} hf_trainer.py {options} {{overrides}}", report.run, Path("replay"))
+    assert (report.run.dialect, made.planned_steps({})) == ("hf", 160)
+    as_logged = Job("recorded", 7, {"max_steps": 160}, 40, 160)
+    ((_, recorded),) = train(made, as_logged)
+    assert recorded.notes == () and recorded.rows[-1]["step"] == 40
+    for name in ("train/loss", "eval/loss", "lr", "grad_norm"):
+        logged = {
+            step: value for step, value in zip(report.run.curves[name].step, report.run.curves[name].value, strict=True) if step <= 40
+        }
+        assert {row["step"]: row[name] for row in recorded.rows if name in row} == pytest.approx(logged, rel=1e-3), name
+    assert not Path("replay/recorded/seed-7/work/out/trainer_state.json").exists(), "ended before it was written: the console was read"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,11 @@ def test_a_program_must_be_there(tmp_path: Path) -> None:
     CommandLine("python3 {overrides}", tmp_path).require_program()
     with pytest.raises(UsageError, match="no program pithon to run"):
         CommandLine("pithon {overrides}", tmp_path).require_program()
+
+
+def test_the_commands_in_the_documentation(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "replay.md").read_text(encoding="utf-8")
+    found = re.findall(r"`([^`\n]+ [^`\n]*\{overrides\}[^`\n]*)`", page)
+    assert len(found) >= 8
+    for text in found:
+        assert CommandLine(text, tmp_path).has("overrides")
