@@ -125,7 +125,7 @@ def command(
         from diag.replay.command import CommandTrainer
 
         assert command_line is not None  # one of the two is given
-        report = one_run(run, dialect)
+        report = one_run(run, dialect=dialect)
         folder = _folder(out, report)
         trainer = CommandTrainer(command_line, report.run, folder, time_limit=math.inf if time_limit is None else time_limit)
         refuse_overwriting(output, [run, *map(str, trainer.files)])

@@ -19,14 +19,12 @@ from diag.replay.child import GRACE, Child
 from diag.replay.command_line import CommandLine
 from diag.replay.guard import ProbeError
 from diag.replay.spelling import Spelling
-from diag.replay.trainer import OUT_OF_TIME, Begin, Job, Row, Stop, Trained, final_loss
+from diag.replay.trainer import COMMAND, OUT_OF_TIME, TIME_LIMIT, Begin, Job, Row, Stop, Trained, final_loss
 from diag.text import counted, show
 
 if TYPE_CHECKING:
     from diag.run import Run
 
-TIME_LIMIT: Final = "time limit"
-"""Why a training stopped that took longer than one may."""
 POLL: Final = 0.2
 """Least seconds between looks at what a command has logged."""
 READING_SHARE: Final = 0.05
@@ -49,13 +47,15 @@ class CommandTrainer:
     Args:
         text: the command; see ``diag.replay.command_line``.
         run: the run that is replayed: its hyperparameters are those of the command as it stands, its dialect is the command's.
-        folder: of the replay; ARM/seed-N/work is where a training runs.
+        folder: of the replay; HORIZON/ARM/seed-N/work is where a training runs.
         time_limit: seconds after which a training is ended.
         grace: seconds that a command has to end by itself when it is told to.
 
     Raises:
         UsageError: the command cannot be used.
     """
+
+    small = False
 
     def __init__(self, text: str, run: Run, folder: Path, *, time_limit: float = math.inf, grace: float = GRACE) -> None:
         self._line = CommandLine(text, Path.cwd())
@@ -68,7 +68,7 @@ class CommandTrainer:
         self._spelling = Spelling(run, recorded, self._line)
         self._is_held_out = any(True for _ in run.eval_losses())
         self._untrained: dict[str, str] = {}
-        self.spec, self.device = text, "command"
+        self.spec, self.device = text, COMMAND
         self.digest = f"{self._line.digest} {run.dialect} in {time_limit:g} s, {VERSION}"
 
     @property
@@ -142,7 +142,7 @@ class CommandTrainer:
         Raises:
             ProbeError: it fails, or logs nothing that can be read.
         """
-        folder = self._folder / job.arm / f"seed-{job.seed}" / "work"
+        folder = self._folder / job.place / job.arm / f"seed-{job.seed}" / "work"
         words = self._spelling.words(job, str(folder))
         work.prepare(folder, self._line)
         try:

@@ -11,6 +11,7 @@ from diag.replay.horizon import WHOLE, Horizon
 from diag.replay.likeness import ALIKE
 from diag.replay.outcome import CONFIRMED, INCONCLUSIVE, REFUTED, ArmResult
 from diag.replay.symptom import Symptom
+from diag.replay.trainer import TIME_LIMIT
 from diag.text import counted
 
 WORTHWHILE: Final = 0.02
@@ -82,6 +83,8 @@ def _result(evidence: Evidence) -> tuple[str, str]:
     if comparison is None:
         return INCONCLUSIVE, "The budget ended before both arms were trained once."
     n, changed = comparison.seeds, " and ".join(name for name, _, _ in prescription.changes)
+    if any(seed.stopped == TIME_LIMIT for arm in (recorded, prescription) for seed in arm.seeds):
+        return INCONCLUSIVE, "The time limit ended trainings before their last step: allow more time, or ask for fewer steps."
     if evidence.identical:
         return INCONCLUSIVE, f"The probe does not use {changed}, or not in {evidence.horizon}: every number is as recorded."
     seen = recorded.reappeared > MAJORITY * n

@@ -101,7 +101,7 @@ def replay(
         known = {candidate.cause for candidate in candidates}
         candidates += [candidate for candidate in usual(recorded) if candidate.cause not in known]
     candidates = [replace(candidate, fixes=tuple(_scaled(fix, scale) for fix in candidate.fixes)) for candidate in candidates]
-    rates = logged_otherwise(report.run, recorded) if scale == 1 else ()
+    rates = logged_otherwise(report.run, recorded) if scale == 1 and trainer.small else ()
     arms = make_arms(recorded, prescribed, candidates, declared=bool(rates) and fixes is None)
     if arms is None or (arms.prescription is None and not settings.explore):
         names = ", ".join(dict.fromkeys(fix.parameter for fix in prescribed))
@@ -295,7 +295,7 @@ class _Experiment:
         """Why an arm is not pursued beyond the first seed, "" if it is."""
         done = self.trained.get(arm.name, {}).get(0)
         if done is None:
-            return "no time was left"
+            return "no time was left" if time.monotonic() > self.context.deadline else "not trained"
         return done.stopped if done.stopped.startswith(BEHIND) else ""
 
     # Judging -------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,10 @@ OUT_OF_TIME: Final = "out of time"
 """Why a training stopped whose deadline passed."""
 NOT_FINITE: Final = "not finite"
 """Why a training stopped whose loss or gradient was no number any more."""
+TIME_LIMIT: Final = "time limit"
+"""Why a training stopped that took longer than one may."""
+COMMAND: Final = "command"
+"""The device of a trainer that runs a command, which chooses its own."""
 LAST_PART: Final = 0.1
 """Share of the steps whose mean training loss stands for the loss at the end, where nothing is held out."""
 

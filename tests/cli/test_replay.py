@@ -151,7 +151,7 @@ def test_an_interrupt_ends_the_command_and_keeps_what_is_finished(script: Path) 
         "sys.exit(main(sys.argv[1:]))"
     )
     arguments = ["replay", "runs/hot", "--steps", "25", "--command", line, "--out", "out"]
-    finished = Path("out/recorded/seed-0/arm.json")
+    finished = Path("out/beginning-25/recorded/seed-0/arm.json")
     with subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True) as process:
         for _ in range(1500):
             if Path("naps").exists():
@@ -163,7 +163,7 @@ def test_an_interrupt_ends_the_command_and_keeps_what_is_finished(script: Path) 
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors
     assert "goes on from what is finished in out" in errors and "Traceback" not in errors
-    assert finished.exists() and not Path("out/prescription/seed-0/arm.json").exists()
+    assert finished.exists() and not Path("out/beginning-25/prescription/seed-0/arm.json").exists()
     assert [pid for pid in Path("naps").read_text().split() if is_alive(int(pid))] == []
 
 

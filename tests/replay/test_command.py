@@ -16,11 +16,11 @@ import pytest
 import diag
 from diag.analysis import analyze
 from diag.errors import UsageError
-from diag.replay.command import TIME_LIMIT, CommandTrainer
+from diag.replay.command import CommandTrainer
 from diag.replay.experiment import Settings, replay
 from diag.replay.guard import ProbeError
 from diag.replay.outcome import CONFIRMED, INCONCLUSIVE
-from diag.replay.trainer import Job, Stop, Trained
+from diag.replay.trainer import TIME_LIMIT, Job, Stop, Trained
 from diag.result import RunReport
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "data" / "commands"
@@ -82,7 +82,7 @@ def test_a_prescription_is_confirmed_by_the_users_own_command(hot: RunReport) ->
     assert prescription.changes == (("learning_rate", 0.1, 0.01),)
     assert [seed.steps for seed in recorded.seeds] == [40] * len(recorded.seeds)
     assert len({seed.final for seed in recorded.seeds}) == len(recorded.seeds), "seeds differ"
-    written = json.loads(Path("replay/prescription/seed-1/work/out/training_args.json").read_text())
+    written = json.loads(Path(f"replay/{outcome.horizon.name}/prescription/seed-1/work/out/training_args.json").read_text())
     assert (written["learning_rate"], written["seed"]) == (0.01, 1)
     assert not Path("out").exists()
 
@@ -266,7 +266,7 @@ def test_one_training_an_arm_where_seeds_make_no_difference(hot: RunReport) -> N
     made = trainer(hot, "--sleep 0 {overrides}")
     outcome = replay(hot, made, FAST, folder=Path("replay"), fixes=hot.fixes[:1])
     assert outcome.result == INCONCLUSIVE
-    assert len(list(Path("replay/recorded").iterdir())) == 1
+    assert len(list(Path(f"replay/{outcome.horizon.name}/recorded").iterdir())) == 1
     assert any("write the option for it with {seed}" in note for note in outcome.notes)
 
 
