@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from diag.errors import UsageError
+from diag.errors import DiagError, UsageError
 from diag.replay.guard import ProbeError, describe, user_code
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Probe:
         parameters: what the optimizer gets, parameters or groups; by default every parameter that requires a gradient.
         optimizer: ``(parameters, learning_rate) -> Optimizer``; by default the one that the hyperparameters name.
         planned_steps: optimizer steps of the whole plan; by default ``max_steps``, else ``num_epochs`` times the length of a pass.
+        notes: what it does not do as the run did, a phrase each; the report shows them.
     """
 
     model: nn.Module
@@ -47,6 +48,7 @@ class Probe:
     parameters: Sequence[Any] | None = None
     optimizer: Callable[[Sequence[Any], float], Optimizer] | None = None
     planned_steps: int | None = None
+    notes: tuple[str, ...] = ()
 
     def stream(self) -> Iterator[Any]:
         """The training batches, pass after pass, without end.
@@ -112,6 +114,8 @@ class ProbeFunction:
 
         try:
             probe = self.function(dict(hyperparameters), seed)
+        except DiagError:
+            raise
         except Exception as error:
             raise ProbeError(f"the probe {self.spec} raised {describe(error)}") from error
         if not isinstance(probe, Probe):

@@ -224,7 +224,7 @@ class Loop:
 
     def notes(self) -> tuple[str, ...]:
         """What is not done as the run did it."""
-        found = []
+        found = list(self.probe.notes)
         name, precision = str(self.hyperparameters.get("optimizer") or ""), self.hyperparameters.get("precision")
         if self.probe.optimizer is None and name and not any(known in name.lower() for known in ("adam", "sgd")):
             found.append(f"optimizer {name} was probed with AdamW; give the Probe an optimizer of its own")
