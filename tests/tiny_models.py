@@ -49,13 +49,16 @@ def save_model(folder: Path, kind: str = "llama", head: str = "causal", template
     import torch
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
+    from diag.replay.pretrained import quiet
+
     folder.mkdir(parents=True, exist_ok=True)
     size = save_tokenizer(folder, template)
     options = {"vocab_size": size, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1, **SIZES[kind], **settings}
     config = AutoConfig.for_model(kind, **options)
     torch.manual_seed(0)
     makers = {"causal": AutoModelForCausalLM, "classifier": AutoModelForSequenceClassification, "none": AutoModel}
-    makers[head].from_config(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
+    with quiet():
+        makers[head].from_config(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
     return folder
 
 

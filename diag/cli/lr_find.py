@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from diag.cli.common import StatusLine, one_run, probe_options, refuse_overwriting, subject_options, write_file, write_output
+from diag.cli.common import StatusLine, one_run, probe_options, refuse_overwriting, write_file, write_output
+from diag.cli.probes import Source, source_options
 
 if TYPE_CHECKING:
     from diag.replay.range_test import RangeTest
@@ -19,7 +20,8 @@ DRAWINGS = (".svg", ".html", ".png")
 
 
 @click.command()
-@subject_options
+@source_options
+@click.option("--run", metavar="PATH", help="The log or folder of a run: its hyperparameters are what the probe gets.")
 @click.option("--method", metavar="NAME", help="How the model is trained: sft, lora, qlora, osft or pretraining. [default: the run's]")
 @click.option("--from", "low", type=float, metavar="LR", help="First learning rate. [default: by the run's method, else 1e-7]")
 @click.option("--to", "high", type=float, metavar="LR", help="Last learning rate. [default: by the run's method, else 1]")
@@ -31,7 +33,6 @@ DRAWINGS = (".svg", ".html", ".png")
 @probe_options
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def command(
-    probe: str,
     run: str | None,
     method: str | None,
     low: float | None,
@@ -43,12 +44,13 @@ def command(
     format_: str,
     output: str | None,
     debug: bool,
+    source: Source,
 ) -> int:
     """Sweep the learning rate over a few batches and say where to start.
 
-    The probe is your own code: a function that makes a small copy of the training from hyperparameters and a seed (start from
-    diag replay --init). Its batches, accumulation, parameter groups, weight decay, clipping and precision are used as they are; the
-    weights are put back bit by bit.
+    The training is your own code, a function that makes a small copy of it from hyperparameters and a seed (--probe; start from
+    diag replay --init), or a fine-tune of a Hugging Face model on a JSONL file (--model, --data). Its batches, accumulation, parameter
+    groups, weight decay, clipping and precision are used as they are; the weights are put back bit by bit.
 
     \b
     Exit codes:
@@ -57,17 +59,17 @@ def command(
       3    INCONCLUSIVE: the loss did not fall beyond its noise and rise again
       130  interrupted
     """
-    from diag.replay.probe import load
     from diag.replay.range_test import range_test
     from diag.report import Layout
     from diag.report.lr_find import json, text
 
+    source.check()
     if plot is not None:
         _check_drawing(plot)
     for written in (output, plot):
-        refuse_overwriting(written, [probe.rpartition(":")[0] or probe, *([run] if run else [])])
+        refuse_overwriting(written, [*source.files(), *([run] if run else [])])
     examined = _of_method(method) if run is None else one_run(run, method).run
-    function = load(probe)
+    function = source.load(examined)
     with StatusLine() as line:
 
         def say(done: int, total: int) -> None:

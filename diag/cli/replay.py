@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from diag.cli.common import StatusLine, one_run, probe_options, refuse_overwriting, write_output
+from diag.cli.probes import Source, source_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,7 @@ def duration(context: click.Context, parameter: click.Parameter, value: str | No
 
 @click.command()
 @click.argument("run", required=False)
-@click.option("--probe", metavar="SPEC", help="The training: file.py:function or package.module:function. Its code is run.")
+@source_options
 @click.option(
     "--command",
     "command_line",
@@ -54,7 +55,6 @@ def duration(context: click.Context, parameter: click.Parameter, value: str | No
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def command(
     run: str | None,
-    probe: str | None,
     command_line: str | None,
     dialect: str | None,
     time_limit: float | None,
@@ -68,12 +68,13 @@ def command(
     format_: str,
     output: str | None,
     debug: bool,
+    source: Source,
 ) -> int:
     """Test the prescription of a run by short trainings with and without it.
 
-    RUN is the log or the folder of one run. The probe is your own code: a function that makes a small copy of the training from
-    hyperparameters and a seed (start from --init). It is trained as recorded and as prescribed, with the same seeds, until it is
-    clear which is better.
+    RUN is the log or the folder of one run. The training is your own code, a function that makes a small copy of it from
+    hyperparameters and a seed (--probe; start from --init), or a fine-tune of a Hugging Face model on a JSONL file (--model, --data). It is
+    trained as recorded and as prescribed, with the same seeds, until it is clear which is better.
 
     With --command it is your training command that is run, in any framework, such as "python train.py -c cfg.yaml {overrides}".
     {overrides} becomes what an arm changes, in the words of the run's framework. {seed}, {steps}, {total_steps}, {out} (the folder of
@@ -95,36 +96,32 @@ def command(
         return 0
     if run is None:
         raise click.UsageError("which run? Give its log or folder", click.get_current_context())
-    if (probe is None) == (command_line is None):
-        problem = (
-            "--probe and --command are two ways to train; give one of them"
-            if probe
-            else ("which training? Give --probe file.py:function (--init writes one to start from), or --command")
-        )
-        raise click.UsageError(problem, click.get_current_context())
-    if probe is not None and (dialect, time_limit) != (None, None):
+    if command_line is None:
+        source.check()
+    elif source.is_given:
+        raise click.UsageError("--command, --probe and --model are different trainings; give one of them", click.get_current_context())
+    if command_line is None and (dialect, time_limit) != (None, None):
         raise click.UsageError("--dialect and --time-limit are for a --command", click.get_current_context())
     if command_line is not None and device != "auto":
-        raise click.UsageError("--device is for a --probe; a --command chooses for itself", click.get_current_context())
+        raise click.UsageError("--device is not for a --command, which chooses for itself", click.get_current_context())
     from diag.replay.experiment import Settings, replay
     from diag.replay.store import OUTCOME, write
     from diag.report import Layout
     from diag.report.replay import render, render_json
 
     trainer: Trainer
-    if probe is not None:
-        from diag.replay.probe import load, require_torch
+    if command_line is None:
+        from diag.replay.probe import require_torch
         from diag.replay.probing import ProbeTrainer
 
         require_torch()
-        refuse_overwriting(output, [run, probe.rpartition(":")[0] or probe])
+        refuse_overwriting(output, [run, *source.files()])
         report = one_run(run)
         folder = _folder(out, report)
-        trainer = ProbeTrainer(load(probe), device)
+        trainer = ProbeTrainer(source.load(report.run), device)
     else:
         from diag.replay.command import CommandTrainer
 
-        assert command_line is not None  # one of the two is given
         report = one_run(run, dialect=dialect)
         folder = _folder(out, report)
         trainer = CommandTrainer(command_line, report.run, folder, time_limit=math.inf if time_limit is None else time_limit)
