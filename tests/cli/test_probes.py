@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,10 @@ import pytest
 from tiny_models import save_model, sentences, write_lines
 
 import diag.cli
+from diag.replay.huggingface import load
+from diag.replay.pretrained import quiet
+from diag.replay.probe import Probe
+from diag.replay.training import train
 
 Model = Callable[..., Path]
 
@@ -52,13 +56,38 @@ def test_a_rate_far_too_high_is_confirmed(tmp_path: Path, capsys: pytest.Capture
     record(model, data, learning_rate=0.3, max_steps=96, per_device_train_batch_size=8, lr_scheduler_type="cosine", max_grad_norm=1.0)
     capsys.readouterr()
     assert diag.cli.main(["replay", "run", "--model", "tiny", "--data", "data.jsonl", "--out", "out"]) == 0
-    text = capsys.readouterr().out
+    text, error = capsys.readouterr()
+    assert error == "", "the libraries are silent"
     assert "CONFIRMED" in text and "tiny on data.jsonl on cpu" in text and "learning_rate 0.3" in text
     saved = json.loads(Path("out/replay.json").read_text())
     assert saved["result"] == "CONFIRMED" and saved["probe"] == "tiny on data.jsonl"
     before = {path: path.stat().st_mtime_ns for path in Path("out").rglob("arm.json")}
     assert diag.cli.main(["replay", "run", "--model", "tiny", "--data", "data.jsonl", "--out", "out"]) == 0
     assert before == {path: path.stat().st_mtime_ns for path in Path("out").rglob("arm.json")}, "nothing is trained again"
+
+
+@pytest.mark.slow
+def test_adapters_on_what_was_learned_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model learns a language; adapters then learn it backwards, with a rate that is far too high."""
+    model = save_model(tmp_path / "tiny")
+    function = load(str(model), write_lines(tmp_path / "before.jsonl", ({"text": text} for text in sentences(640))))
+    made: list[Probe] = []
+
+    def probe(hyperparameters: Mapping[str, Any], seed: int) -> Probe:
+        made.append(function(hyperparameters, seed))
+        return made[-1]
+
+    train(probe, {"learning_rate": 5e-3, "micro_batch_size": 16}, seed=0, steps=150, total_steps=150)
+    with quiet():
+        made[0].model.save_pretrained(model)  # type: ignore[operator]
+    data = write_lines(tmp_path / "data.jsonl", ({"text": " ".join(reversed(text.split()))} for text in sentences(320, seed=9)))
+    lora = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
+    record(model, data, lora=lora, learning_rate=0.15, max_steps=160, per_device_train_batch_size=8, lr_scheduler_type="cosine")
+    capsys.readouterr()
+    assert diag.cli.main(["replay", "run", "--model", "tiny", "--data", "data.jsonl", "--out", "out"]) == 0
+    assert "CONFIRMED" in capsys.readouterr().out
+    (log,) = Path("out/prescription/seed-0").glob("*.jsonl")
+    assert '"lora_rank": 4' in log.read_text().splitlines()[0]
 
 
 @pytest.mark.slow
