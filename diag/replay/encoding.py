@@ -48,10 +48,15 @@ class Encoder:
     Args:
         tokenizer: of the model.
         classes: label to class, where samples are classified.
+        learns_prompts: whether what is given is learned, too.
+        learns_chats: whether all words of a conversation are, not the assistant's alone.
     """
 
-    def __init__(self, tokenizer: Any, classes: dict[int | str, int] | None = None) -> None:
+    def __init__(
+        self, tokenizer: Any, classes: dict[int | str, int] | None = None, *, learns_prompts: bool = False, learns_chats: bool = False
+    ) -> None:
         self.tokenizer, self.classes = tokenizer, classes or {}
+        self.learns_prompts, self.learns_chats = learns_prompts, learns_chats
         self.end: int | None = tokenizer.eos_token_id
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end
         self.pad: int = 0 if pad is None else pad
@@ -63,8 +68,9 @@ class Encoder:
     def notes(self, samples: Samples) -> Iterator[str]:
         """How samples are encoded, as far as the run may have done otherwise."""
         if samples[0].messages and self.template is None:
-            yield "the tokenizer has no chat template, so conversations were written in ChatML, and only the assistant's words learned"
-        elif samples[0].messages and not GENERATION.search(self.template or ""):
+            what = "all words" if self.learns_chats else "only the assistant's words"
+            yield f"the tokenizer has no chat template, so conversations were written in ChatML, and {what} learned"
+        elif samples[0].messages and not self.learns_chats and not GENERATION.search(self.template or ""):
             yield "the chat template does not tell the assistant's words from the others, so the loss is over all tokens"
 
     def _encoded(self, samples: Samples, index: int, length: int) -> Encoded:
@@ -86,7 +92,7 @@ class Encoder:
                 line = f"line {samples.number(index)} is refused by the tokenizer's chat template ({describe(error)})"
                 raise InputError(samples.path, line) from error
         else:
-            ids, learned = self._pieces(sample.parts)
+            ids, learned = self._pieces((text, is_learned or self.learns_prompts) for text, is_learned in sample.parts)
         ids, learned = ids[:length], learned[:length]
         return Encoded(tuple(ids), tuple(token if is_learned else IGNORED for token, is_learned in zip(ids, learned, strict=True)))
 
@@ -111,12 +117,12 @@ class Encoder:
                 piece
                 for message in messages
                 for piece in (
-                    (CHATML.format(role=message["role"]), False),
-                    (message["content"] + CHATML_END, message["role"] == "assistant"),
+                    (CHATML.format(role=message["role"]), self.learns_chats),
+                    (message["content"] + CHATML_END, self.learns_chats or message["role"] == "assistant"),
                 )
             ]
             return self._pieces(pieces, ends=False)
-        has_mask = bool(GENERATION.search(self.template))
+        has_mask = not self.learns_chats and bool(GENERATION.search(self.template))
         found = self.tokenizer.apply_chat_template(
             list(messages), tokenize=True, return_dict=True, return_assistant_tokens_mask=has_mask, tokenizer_kwargs={"verbose": False}
         )

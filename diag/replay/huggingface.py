@@ -45,6 +45,9 @@ MOST_CLASSES: Final = 100_000
 """Above this a label is no class but a value."""
 ADAPTERS: Final = ("lora", "qlora")
 RANK_STABILIZED: Final = ("use_rslora", "peft_use_rslora")
+LEARNS_PROMPTS: Final = {"train_on_inputs": True, "train_on_input": True, "train_on_prompt": True, "completion_only_loss": False}
+LEARNS_CHATS: Final = {"train_on_inputs": True, "train_on_input": True, "train_on_prompt": True, "assistant_only_loss": False}
+"""Keys of configurations with the value by which what is given is learned, too."""
 SMOOTHING: Final = ("label_smoothing_factor",)
 NOT_REBUILT: Final = {
     "neftune_noise_alpha": "NEFTune noise",
@@ -99,6 +102,8 @@ class Facts:
         samples: in its training data.
         is_rank_stabilized: whether its adapters are scaled by the root of the rank.
         smoothing: of labels.
+        learns_prompts: whether it learned prompts, beside completions.
+        learns_chats: whether it learned all words of conversations.
         missing: what it did that is not rebuilt.
     """
 
@@ -107,6 +112,8 @@ class Facts:
     samples: int | None = None
     is_rank_stabilized: bool = False
     smoothing: float = 0.0
+    learns_prompts: bool = False
+    learns_chats: bool = False
     missing: tuple[str, ...] = ()
 
     @classmethod
@@ -123,6 +130,8 @@ class Facts:
             positive(settled.get("dataset_size")),
             any(native.get(key) is True for key in RANK_STABILIZED),
             float(smoothing) if isinstance(smoothing, (int, float)) and 0 <= smoothing < 1 else 0.0,
+            any(native.get(key) is value for key, value in LEARNS_PROMPTS.items()),
+            any(native.get(key) is value for key, value in LEARNS_CHATS.items()),
             tuple(sorted({what for key, what in NOT_REBUILT.items() if native.get(key) not in (None, False, 0, "", "nll")})),
         )
 
@@ -145,7 +154,8 @@ class FineTune:
         self.pretrained, self.samples, self.facts = pretrained, samples, facts
         self.classes = _classes(pretrained, samples)
         self.class_count = max(self.classes.values(), default=-1) + 1
-        self.encoder = Encoder(pretrained.tokenizer(), self.classes)
+        options = {"learns_prompts": facts.learns_prompts, "learns_chats": facts.learns_chats}
+        self.encoder = Encoder(pretrained.tokenizer(), self.classes, **options)
         split = len(samples) if held_out is not None else len(samples) - _held_out(len(samples))
         if split < 1:
             raise InputError(samples.path, f"holds {len(samples)} sample", "training and evaluation need one each; a few hundred are good")

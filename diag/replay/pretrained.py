@@ -34,8 +34,8 @@ NOT_FETCHED: Final = ("*/*", "consolidated*")
 """Copies of the weights in other layouts."""
 PICKLED: Final = (".bin", ".pt", ".pth", ".ckpt")
 SMALL_WEIGHTS: Final = 64 << 20
-"""Bytes of weights up to which attention is computed step by step: as fast on such models, and arms can be trained together, which the
-fused kernels cannot be under ``torch.func.vmap``."""
+"""Bytes of weights up to which attention is computed step by step: about as fast while samples are short, and arms can be trained together,
+which the fused kernels cannot be under ``torch.func.vmap``."""
 INITIAL_STD: Final = 0.02
 """Standard deviation of new weights where the config names none, as in Transformers."""
 

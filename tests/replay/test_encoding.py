@@ -43,6 +43,15 @@ def test_what_is_given_is_not_learned(row: dict[str, Any], words: str, encoder: 
     assert learned(encoder, write_lines(tmp_path / "data.jsonl", [row])) == words
 
 
+def test_what_is_given_is_learned_where_the_run_did(tiny_model: Model, tmp_path: Path) -> None:
+    encoder = Encoder(Pretrained("tiny", tiny_model(template=MASKED_TEMPLATE)).tokenizer(), learns_prompts=True, learns_chats=True)
+    assert learned(encoder, write_lines(tmp_path / "a.jsonl", [{"prompt": "the cat", "completion": "sees"}])) == "the cat sees </s>"
+    assert learned(encoder, write_lines(tmp_path / "b.jsonl", [CHAT])) == "user : the cat assistant : sees the dog </s>"
+    encoder = Encoder(Pretrained("tiny", tiny_model()).tokenizer(), learns_chats=True)
+    assert "user the cat" in learned(encoder, tmp_path / "b.jsonl")
+    assert "all words learned" in next(encoder.notes(Samples(tmp_path / "b.jsonl")))
+
+
 def test_the_end_is_cut(encoder: Encoder, tmp_path: Path) -> None:
     path = write_lines(tmp_path / "data.jsonl", [{"prompt": "the cat", "completion": "sees the dog"}])
     assert learned(encoder, path, length=4) == "sees the"

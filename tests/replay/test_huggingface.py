@@ -272,8 +272,11 @@ class TestNotes:
     def test_what_a_run_says_of_all_arms(self) -> None:
         config = {"peft.use_rslora": True, "label_smoothing_factor": "much"}
         facts = Facts.of(run_of(config, global_batch_size=32, micro_batch_size=4, max_seq_len=512, dataset_size=100))
-        assert facts == Facts(512, 4, 100, True, 0.0, ())
+        assert facts == Facts(512, 4, 100, is_rank_stabilized=True)
         assert Facts.of(None) == Facts()
+        assert Facts.of(run_of({"completion_only_loss": None, "assistant_only_loss": False})) == Facts(learns_chats=True)
+        assert Facts.of(run_of({"completion_only_loss": False})) == Facts(learns_prompts=True)
+        assert Facts.of(run_of({"data.train_on_inputs": True})) == Facts(learns_prompts=True, learns_chats=True)
 
 
 @pytest.mark.parametrize(("kind", "head"), [("llama", "causal"), ("gpt2", "causal"), ("bert", "classifier")])
