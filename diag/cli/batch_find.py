@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from diag.cli.common import StatusLine, one_run, probe_options, refuse_overwriting, subject_options, write_output
+from diag.cli.common import StatusLine, one_run, probe_options, refuse_overwriting, write_output
 
 EXIT_INCONCLUSIVE = 3
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -25,7 +25,8 @@ def memory(context: click.Context, parameter: click.Parameter, value: str | None
 
 
 @click.command()
-@subject_options
+@click.option("--probe", required=True, metavar="SPEC", help="The training: file.py:function or package.module:function. Its code is run.")
+@click.option("--run", metavar="PATH", help="The log or folder of a run: its hyperparameters are what the probe gets.")
 @click.option("--max", "most", type=click.IntRange(1), metavar="N", help="Largest size to try. [default: the run's step, else 1024]")
 @click.option(
     "--memory-limit", "limit", callback=memory, metavar="SIZE", help="What a training may take: 4G. [default: 90% of what is free]"

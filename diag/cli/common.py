@@ -71,14 +71,6 @@ probe_options = _together(
 )
 """The options of every command that trains a probe: on which device, and the report of it."""
 
-subject_options = _together(
-    click.option(
-        "--probe", required=True, metavar="SPEC", help="The training: file.py:function or package.module:function. Its code is run."
-    ),
-    click.option("--run", metavar="PATH", help="The log or folder of a run: its hyperparameters are what the probe gets."),
-)
-"""The options of every command that measures a probe, for a run or none."""
-
 
 class StatusLine:
     """One line on stderr, where that is a terminal, gone at the end: what is being done."""

@@ -86,7 +86,7 @@ def test_adapters_on_what_was_learned_before(tmp_path: Path, capsys: pytest.Capt
     capsys.readouterr()
     assert diag.cli.main(["replay", "run", "--model", "tiny", "--data", "data.jsonl", "--out", "out"]) == 0
     assert "CONFIRMED" in capsys.readouterr().out
-    (log,) = Path("out/prescription/seed-0").glob("*.jsonl")
+    log = next(Path("out").glob("*/prescription/seed-0/*.jsonl"))
     assert '"lora_rank": 4' in log.read_text().splitlines()[0]
 
 

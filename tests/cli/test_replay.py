@@ -74,7 +74,7 @@ def test_neither_the_probe_nor_the_log_is_written_over(fixtures: Path, capsys: p
         (["no/such/run"], "which training?"),
         (["no/such/run", "--probe", "x.py", "--command", "x {overrides}"], "give one of them"),
         (["no/such/run", "--probe", "x.py", "--time-limit", "1m"], "are for a --command"),
-        (["no/such/run", "--command", "x {overrides}", "--device", "cpu"], "--device is for a --probe"),
+        (["no/such/run", "--command", "x {overrides}", "--device", "cpu"], "--device is not for a --command"),
         (["no/such/run", "--command", "x {overrides}"], "no/such/run: does not exist"),
         (["{fixtures}/hf-lr-too-high", "--command", "python3 train.py"], "has no {overrides}"),
         (["{fixtures}/hf-lr-too-high", "--command", "python3 {overrides}", "--dialect", "hff"], "did you mean 'hf'?"),
