@@ -1,6 +1,6 @@
 """Replay right and wrong prescriptions for the sick runs of a built fault benchmark.
 
-    python benchmarks/faults/replay.py DIR [--jobs 2] [--every 1] [--split train] [--seeds 5]
+    python benchmarks/faults/replay.py DIR [--jobs 2] [--every 1] [--split train] [--seeds 5] [--explore]
 
 The probe is the benchmark's own task: its data, its model with whatever is broken in it, its loss. What `diag replay` knows
 beside it is the log, as a user has it. Prescriptions, by what a full training with them was measured to do (`cure.py`):
@@ -11,7 +11,7 @@ beside it is the log, as a user has it. Prescriptions, by what a full training w
 - untold: runs for which the log prescribes nothing that can be turned;
 - healthy: runs that no standard change was measured to help.
 
-Each but the swapped is replayed with ``--explore``, so that runs whose log shows nothing are replayed, too. Printed for each: how
+With ``--explore`` all but the swapped are replayed so, and runs whose log shows nothing are replayed, too. Printed for each: how
 often it is CONFIRMED, REFUTED, INCONCLUSIVE; the share of the run's steps that a training of the probe took; and how often the
 true cause is first, by the log alone and after the replay, with what a tried change does for true causes and for others.
 Policies are left out: their data depends on the policy, which a probe's fixed batches cannot show.
@@ -124,12 +124,12 @@ def swapped(fixes: Sequence[Fix]) -> list[Fix]:
     return found
 
 
-def ask(report: RunReport, label: Label, folder: Path, fixes: Sequence[Fix] | None, seeds: int) -> dict[str, Any]:
+def ask(report: RunReport, label: Label, folder: Path, fixes: Sequence[Fix] | None, settings: Settings) -> dict[str, Any]:
     """One replay, in a few words."""
     config = Config(**label["config"])
     function = ProbeFunction(label["setting"], probe_of(config, folder), label["run"])
     try:
-        outcome = replay(report, ProbeTrainer(function, "cpu"), Settings(seeds=seeds, explore=fixes is None), fixes=fixes)
+        outcome = replay(report, ProbeTrainer(function, "cpu"), settings, fixes=fixes)
     except NothingToJudgeError as error:
         return {"result": NOTHING, "reason": str(error), "share": 0.0}
     return {
@@ -143,21 +143,21 @@ def ask(report: RunReport, label: Label, folder: Path, fixes: Sequence[Fix] | No
     }
 
 
-def examine(folder: str, label: Label, seeds: int) -> list[dict[str, Any]]:
+def examine(folder: str, label: Label, settings: Settings) -> list[dict[str, Any]]:
     """What the replays of one run say."""
     torch.set_num_threads(1)
     report = diag.analyze(Path(folder) / "runs" / label["run"]).runs[0]
     known = {"run": label["run"], "setting": label["setting"], "fault": label["fault"], "causes": sorted(accepted_causes(label))}
     known |= {"said": [cause.cause for cause in report.diagnosis.causes]}
     if label["class"] not in SICK:
-        return [known | {"kind": HEALTHY} | ask(report, label, Path(folder), None, seeds)]
+        return [known | {"kind": HEALTHY} | ask(report, label, Path(folder), None, settings)]
     treated = treat(folder, label)
     cures, turns = treated["recovered"] >= RECOVERS, bool(treated["turned"])
     kind = RIGHT if cures and turns else HELPLESS if turns else UNTOLD
     known |= {"kind": kind, "turned": treated["turned"]}
-    found = [known | ask(report, label, Path(folder), None, seeds)]
+    found = [known | ask(report, label, Path(folder), None, settings)]
     if kind == RIGHT and (other := swapped(report.fixes)):
-        found.append(known | {"kind": SWAPPED} | ask(report, label, Path(folder), other, seeds))
+        found.append(known | {"kind": SWAPPED} | ask(report, label, Path(folder), other, dataclasses.replace(settings, explore=False)))
     return found
 
 
@@ -191,15 +191,19 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take one setting of so many (default 1: all)")
     parser.add_argument("--split", choices=["train", "held-out"], default="train", help="which settings (default train)")
     parser.add_argument("--seeds", type=int, default=5, help="most paired seeds (default 5)")
+    parser.add_argument("--explore", action="store_true", help="also try what the log does not name, and replay healthy runs")
     arguments = parser.parse_args()
-    kinds = (*SICK, "healthy")
+    kinds = (*SICK, "healthy") if arguments.explore else SICK
     labels = [label for label in read(arguments.folder) if label["split"] == arguments.split and label["class"] in kinds]
     first = {label["setting"]: label for label in reversed(labels) if label["family"] != POLICY}
     chosen = [first[name] for name in sorted(first)][:: arguments.every]
     results: list[dict[str, Any]] = []
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
-        folders, seeds = [str(arguments.folder)] * len(chosen), [arguments.seeds] * len(chosen)
-        for found in pool.map(examine, folders, chosen, seeds):
+        folders, settings = (
+            [str(arguments.folder)] * len(chosen),
+            [Settings(seeds=arguments.seeds, explore=arguments.explore)] * len(chosen),
+        )
+        for found in pool.map(examine, folders, chosen, settings):
             results += found
             for result in found:
                 print(f"{result['kind']:9} {result['result']:12} {result['setting']}: {result['reason']}", flush=True)
