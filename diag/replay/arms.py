@@ -31,12 +31,16 @@ UNSEEN: Final = frozenset(
 """What shows in no short training: when to stop, what to keep, how often to look."""
 SCHEDULING: Final = frozenset({"lr_scheduler", "lr_decay_steps", "min_lr", "warmup_ratio", "warmup_steps"})
 """What the schedule of the learning rate follows from; an arm that changes any of it gets the declared schedule."""
+FOUND: Final = "lr-find"
+"""The arm with the learning rate that a range test suggests."""
 DECLARED: Final = "declared"
 SCHEDULE_CAUSES: Final = ("schedule_bug", "resume_discontinuity")
 """The causes that the declared schedule answers where another one was logged."""
 CONTROL_PARAMETERS: Final = ("learning_rate", "weight_decay", "max_grad_norm")
 """What the control may turn, where the run has a value above zero for it."""
 CONTROL_FACTORS: Final = (0.1, 0.3, 3.0, 10.0)
+RATE_DIGITS: Final = 2
+"""Significant digits of a suggested learning rate: its interval is wider."""
 DIGITS: Final = 12
 """Significant digits of a multiplied value: floating point must not make two arms of one."""
 
@@ -112,6 +116,15 @@ def make_arms(
     arms = _unique([*made, *tests, *(_control(hyperparameters) if made else [])])
     prescription = arms.pop(0) if made else None
     return Arms(Arm(RECORDED, (), dict(hyperparameters)), prescription, tuple(arms), tuple(dict.fromkeys(untested)))
+
+
+def with_rate(arms: Arms, rate: float) -> Arms:
+    """The arms and one with another learning rate, unless one of them has that already."""
+    new = significant(rate, RATE_DIGITS)
+    recorded = arms.recorded.hyperparameters
+    known = [arm for arm in (arms.recorded, arms.prescription, *arms.others) if arm is not None]
+    arm = Arm(FOUND, (("learning_rate", recorded["learning_rate"], new),), override(recorded, {"learning_rate": new}), is_kept=True)
+    return arms if any(arm.hyperparameters == one.hyperparameters for one in known) else replace(arms, others=(*arms.others, arm))
 
 
 def _test(hyperparameters: Mapping[str, Any], candidate: Candidate) -> Arm | None:

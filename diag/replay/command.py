@@ -19,7 +19,7 @@ from diag.replay.child import GRACE, Child
 from diag.replay.command_line import CommandLine
 from diag.replay.guard import ProbeError
 from diag.replay.spelling import Spelling
-from diag.replay.trainer import COMMAND, OUT_OF_TIME, TIME_LIMIT, Begin, Job, Row, Stop, Trained, final_loss
+from diag.replay.trainer import COMMAND, OUT_OF_TIME, TIME_LIMIT, Begin, Job, RateFound, Row, Stop, Trained, final_loss
 from diag.text import counted, show
 
 if TYPE_CHECKING:
@@ -117,6 +117,10 @@ class CommandTrainer:
             if done.stopped == OUT_OF_TIME:
                 return
             yield job, done
+
+    def find_rate(self, run: Run) -> RateFound | None:
+        """None: a command trains with one learning rate."""
+        return None
 
     def remarks(self) -> list[str]:
         """That seeds make no difference, and which arms could not be trained."""

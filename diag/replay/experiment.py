@@ -15,7 +15,7 @@ import numpy as np
 from diag.analysis import judge
 from diag.errors import NothingToJudgeError, UsageError
 from diag.fixes import Fix
-from diag.replay.arms import CONTROL, PRESCRIPTION, RECORDED, SCHEDULING, Arm, Arms, make_arms
+from diag.replay.arms import CONTROL, PRESCRIPTION, RECORDED, SCHEDULING, Arm, Arms, make_arms, with_rate
 from diag.replay.candidates import named, usual
 from diag.replay.conclusion import Conclusion, Evidence, conclude
 from diag.replay.decision import BETTER, LEAST_SEEDS, MOST_SEEDS, UNDECIDED, WORSE, Comparison, compare
@@ -24,12 +24,12 @@ from diag.replay.horizon import AFTER_WARMUP, BEGINNING, SUBSET, WHOLE, Horizon,
 from diag.replay.likeness import deviation
 from diag.replay.outcome import CONFIRMED, ArmResult, Outcome, Seed, trials_of
 from diag.replay.schedule import logged_otherwise, warmup_steps
-from diag.replay.store import Store, key_of
+from diag.replay.store import RANGE_TEST, Store, key_of
 from diag.replay.symptom import Symptom
-from diag.replay.trainer import Begin, Job, Rates, Stop, Trained, Trainer
+from diag.replay.trainer import Begin, Job, RateFound, Rates, Stop, Trained, Trainer
 from diag.replayed import rerank
 from diag.stats import log_scale, spikes
-from diag.text import counted
+from diag.text import counted, show
 
 if TYPE_CHECKING:
     from diag.result import RunReport
@@ -358,6 +358,8 @@ class _Experiment:
 
     def outcome(self, conclusion: Conclusion) -> Outcome:
         """Train the other arms, and say what all of them show."""
+        if (found_rate := self.find_rate()) is not None and found_rate.rate is not None:
+            self.arms = with_rate(self.arms, found_rate.rate)
         results = [self.arm_result(arm) for arm in self.main] + self.others()
         causes = rerank(self.context.report.diagnosis.causes, trials_of(results))
         run, held_out = self.context.report.run, any(done.values("eval/loss") for done in self.trained.get(RECORDED, {}).values())
@@ -374,9 +376,29 @@ class _Experiment:
             metric="eval/loss" if held_out else "train/loss",
             arms=tuple(results),
             causes=causes,
+            found_rate=found_rate,
             untested=self.arms.untested,
-            notes=self.remarks(conclusion.result),
+            notes=self.remarks(conclusion.result, found_rate),
         )
+
+    def find_rate(self) -> RateFound | None:
+        """A range test, where the learning rate is in question and there is time; None else."""
+        asked = any(arm.name != CONTROL and any(name == "learning_rate" for name, _, _ in arm.changes) for arm in self.all_arms)
+        if not self.trainer.small or not asked or not self.seeds or time.monotonic() > self.context.deadline:
+            return None
+        run, recorded = self.context.report.run, self.job(self.arms.recorded, 0)
+
+        def make() -> dict[str, Any]:
+            found = self.trainer.find_rate(run)
+            return {} if found is None else asdict(found)
+
+        kept = self.context.store.remember(RANGE_TEST, key_of(values=recorded.hyperparameters, trainer=self.trainer.digest), make)
+        return RateFound(**kept) if kept else None
+
+    @property
+    def all_arms(self) -> tuple[Arm, ...]:
+        """The main arms, then the others."""
+        return (*self.main, *self.arms.others)
 
     def rivals(self) -> list[str]:
         """The best of the arms that beat the prescription, and whether a change drawn at random helps as much."""
@@ -389,9 +411,11 @@ class _Experiment:
             notes.append("A change drawn at random helps about as much, so this says little about the cause.")
         return notes
 
-    def remarks(self, result: str) -> tuple[str, ...]:
+    def remarks(self, result: str, found_rate: RateFound | None) -> tuple[str, ...]:
         """What to know about the result, one sentence each."""
         found = [*self.about_horizon(), *self.trainer.remarks()]
+        if found_rate is not None:
+            found.append(about_rate(found_rate))
         if result == CONFIRMED:
             found += self.rivals()
         seen = dict.fromkeys(note for seeds in self.trained.values() for done in seeds.values() for note in done.notes)
@@ -419,6 +443,13 @@ class _Experiment:
                 f"Whole runs were trained on {horizon.share:.0%} of the data, each repeated as often as in the run. With fewer data a model"
                 " overfits sooner and has fewer steps to learn in."
             )
+
+
+def about_rate(found: RateFound) -> str:
+    """What a range test says, in one sentence."""
+    if found.rate is None or found.low is None or found.high is None:
+        return f"A range test of the learning rate suggests none: {found.reason}."
+    return f"A range test suggests a learning rate of {show(found.rate)} ({show(found.low)} to {show(found.high)})."
 
 
 def _is(comparison: Comparison | None, decision: str) -> bool:

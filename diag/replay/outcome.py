@@ -10,6 +10,7 @@ from diag import __version__
 from diag.diagnosis import RankedCause
 from diag.replay.decision import BETTER, Comparison
 from diag.replay.horizon import Horizon
+from diag.replay.trainer import RateFound
 from diag.replayed import Trial
 from diag.result import plain
 
@@ -98,6 +99,7 @@ class Outcome:
         metric: what arms are compared by, ``eval/loss`` or ``train/loss``.
         arms: recorded and prescription first.
         causes: of the run, by the log and the arms that answer single causes.
+        found_rate: what a learning-rate range test says, None if there was none.
         untested: prescribed parameters that no short training can show.
         notes: remarks, one sentence each.
     """
@@ -114,6 +116,7 @@ class Outcome:
     metric: str
     arms: tuple[ArmResult, ...]
     causes: tuple[RankedCause, ...] = ()
+    found_rate: RateFound | None = None
     untested: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -145,6 +148,7 @@ class Outcome:
                 "arms": [_arm(arm) for arm in self.arms],
                 "causes": [{"cause": cause.cause, "score": cause.score} for cause in self.causes],
                 "trials": [asdict(trial) for trial in self.trials],
+                "range_test": None if self.found_rate is None else asdict(self.found_rate),
                 "untested": list(self.untested),
                 "notes": list(self.notes),
             }

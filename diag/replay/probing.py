@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from diag.replay.fitting import Fitting
 from diag.replay.guard import STALLED, ProbeError, user_code
 from diag.replay.probe import Probe, ProbeFunction, part_of, settle
-from diag.replay.trainer import OUT_OF_TIME, Begin, Job, Row, Stop, Trained
+from diag.replay.trainer import OUT_OF_TIME, Begin, Job, RateFound, Row, Stop, Trained
 from diag.replay.training import pick_device, planned_steps, seed_everything, train
 from diag.text import show
+
+if TYPE_CHECKING:
+    from diag.run import Run
 
 CHECKED_STEPS: Final = 3
 """Optimizer steps of the two identical trainings that tell whether a probe is deterministic."""
@@ -117,6 +120,13 @@ class ProbeTrainer:
             ),
         )
         return replace(done, notes=(*done.notes, *notes))
+
+    def find_rate(self, run: Run) -> RateFound | None:
+        """As ``diag lr-find`` does it, by its own defaults."""
+        from diag.replay.range_test import range_test
+
+        found = range_test(self.function, run, device=self.device).suggestion
+        return RateFound(found.value, found.low, found.high, found.refusal)
 
     def remarks(self) -> list[str]:
         """None."""

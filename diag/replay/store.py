@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,8 @@ from diag.replay.trainer import Job, Trained
 from diag.result import plain
 from diag.whole_file import replace
 
+RANGE_TEST: Final = "lr-find.json"
+"""What the learning-rate range test of a replay found."""
 LOG: Final = "metrics.jsonl"
 RECORD: Final = "arm.json"
 OUTCOME: Final = "replay.json"
@@ -77,6 +80,23 @@ class Store:
         done = {name: value for name, value in asdict(trained).items() if name != "rows"}
         write(place / LOG, "\n".join(lines) + "\n")
         write(place / RECORD, json.dumps({"key": key, "seed": job.seed, "rows": len(trained.rows), "trained": done}, indent=1) + "\n")
+
+    def remember(self, name: str, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What was made once for a key and kept in a file of this name; made now where it was not.
+
+        Raises:
+            UsageError: the folder cannot be written.
+        """
+        path = None if self.folder is None else self.folder / name
+        try:
+            if path is not None and (kept := json.loads(path.read_text(encoding="utf-8")))["key"] == key:
+                return dict(kept["value"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        made = make()
+        if path is not None:
+            write(path, json.dumps({"key": key, "value": made}, indent=1) + "\n")
+        return made
 
 
 def write(path: Path, text: str) -> None:

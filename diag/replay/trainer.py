@@ -117,6 +117,22 @@ Begin = Callable[[Sequence[Job]], None]
 """Told which trainings begin, all of them together."""
 
 
+@dataclass(frozen=True, slots=True)
+class RateFound:
+    """What a learning-rate range test says.
+
+    Attributes:
+        rate: the suggested learning rate, None where the test refuses to suggest one.
+        low, high: its interval, None where there is none.
+        reason: why it refuses, "" if it does not.
+    """
+
+    rate: float | None
+    low: float | None
+    high: float | None
+    reason: str = ""
+
+
 class Trainer(Protocol):
     """What trains the arms of a replay: a probe, or a command.
 
@@ -160,6 +176,13 @@ class Trainer(Protocol):
 
         Raises:
             ProbeError: one of them cannot be trained.
+        """
+
+    def find_rate(self, run: Run) -> RateFound | None:
+        """A learning-rate range test with the hyperparameters of a run, None where there can be none.
+
+        Raises:
+            ProbeError: the probe cannot be trained.
         """
 
     def remarks(self) -> list[str]:

@@ -91,7 +91,7 @@ def test_the_runs_own_prescription_is_tested_with_its_alternatives(hot: RunRepor
     outcome = replay(hot, ProbeTrainer(PROBE))
     assert outcome.result == CONFIRMED
     assert outcome.arms[1].changes == tuple((fix.parameter, fix.old, fix.new) for fix in hot.fixes if fix.rank == 1)
-    assert [arm.name for arm in outcome.arms][-1] == "random"
+    assert {"random", "lr-find"} <= {arm.name for arm in outcome.arms}
     assert all(arm.dropped or arm.comparison for arm in outcome.arms[1:])
 
 
@@ -280,3 +280,15 @@ def test_a_cause_whose_change_does_not_help_falls_behind(hot: RunReport) -> None
     outcome = replay(doubtful, ProbeTrainer(PROBE))
     assert outcome.causes[0].cause == "lr_too_high"
     assert {trial.cause for trial in outcome.trials} == {"lr_too_low", "lr_too_high"}
+
+
+def test_a_learning_rate_in_question_is_swept_too(hot: RunReport, tmp_path: Path) -> None:
+    outcome = replay(hot, ProbeTrainer(PROBE), folder=tmp_path)
+    assert outcome.found_rate is not None and outcome.found_rate.rate is not None
+    assert 0.001 < outcome.found_rate.rate < 0.1
+    assert any(arm.name == "lr-find" for arm in outcome.arms)
+    assert any("A range test suggests a learning rate of" in note for note in outcome.notes)
+    kept = (tmp_path / "lr-find.json").stat().st_mtime_ns
+    assert replay(hot, ProbeTrainer(PROBE), folder=tmp_path).found_rate == outcome.found_rate
+    assert (tmp_path / "lr-find.json").stat().st_mtime_ns == kept
+    assert replay(hot, ProbeTrainer(PROBE), fixes=[change("weight_decay", 0.1)]).found_rate is None
