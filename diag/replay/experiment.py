@@ -239,7 +239,7 @@ class _Experiment:
 
     def screen(self) -> list[Arm]:
         """The arms by their gain, best first, no more than SCREENED: all with one seed, the better half with as many as are compared."""
-        arms = list(self.arms.others)
+        arms = [arm for arm in self.arms.others if not self.is_late(arm)]
         for seeds in (range(1), range(1, LEAST_SEEDS)):
             self.finish(self.job(arm, seed) for seed in seeds for arm in (self.arms.recorded, *arms))
             found = {arm.name: self.arm_result(arm).comparison for arm in arms}
@@ -283,13 +283,17 @@ class _Experiment:
 
     def others(self) -> list[ArmResult]:
         """The other arms: all with the first seed, those that fall behind only to a rung; then the rest with the other seeds."""
-        late = {arm.name: "shows only at the end of a run" for arm in self.arms.others if self.horizon.kind == BEGINNING and plans(arm)}
+        late = {arm.name: "shows only at the end of a run" for arm in self.arms.others if self.is_late(arm)}
         others = [arm for arm in self.arms.others if self.seeds and arm.name not in late]
         self.finish(self.job(arm, 0) for arm in others if arm.is_kept)
         self.finish((self.job(arm, 0) for arm in others if not arm.is_kept), self.halving)
         dropped = {arm.name: self.dropped(arm) for arm in self.arms.others} | late
         self.finish(self.job(arm, seed) for seed in range(1, self.seeds) for arm in others if not dropped[arm.name])
         return [self.arm_result(arm, dropped=dropped[arm.name]) for arm in self.arms.others]
+
+    def is_late(self, arm: Arm) -> bool:
+        """Whether what an arm changes shows only later than the horizon."""
+        return self.horizon.kind == BEGINNING and plans(arm)
 
     def dropped(self, arm: Arm) -> str:
         """Why an arm is not pursued beyond the first seed, "" if it is."""
