@@ -15,7 +15,7 @@ import numpy as np
 from diag.analysis import judge
 from diag.errors import NothingToJudgeError, UsageError
 from diag.fixes import Fix
-from diag.replay.arms import CONTROL, PRESCRIPTION, RECORDED, SCHEDULING, Arm, Arms, make_arms, with_rate
+from diag.replay.arms import CONTROL, PRESCRIPTION, RATE_DIGITS, RECORDED, SCHEDULING, Arm, Arms, make_arms, with_rate
 from diag.replay.candidates import named, usual
 from diag.replay.conclusion import Conclusion, Evidence, conclude
 from diag.replay.decision import BETTER, LEAST_SEEDS, MOST_SEEDS, UNDECIDED, WORSE, Comparison, compare
@@ -29,7 +29,7 @@ from diag.replay.symptom import Symptom
 from diag.replay.trainer import Begin, Job, RateFound, Rates, Stop, Trained, Trainer
 from diag.replayed import rerank
 from diag.stats import log_scale, spikes
-from diag.text import counted, show
+from diag.text import counted, show, significant
 
 if TYPE_CHECKING:
     from diag.result import RunReport
@@ -453,7 +453,8 @@ def about_rate(found: RateFound) -> str:
     """What a range test says, in one sentence."""
     if found.rate is None or found.low is None or found.high is None:
         return f"A range test of the learning rate suggests none: {found.reason}."
-    return f"A range test suggests a learning rate of {show(found.rate)} ({show(found.low)} to {show(found.high)})."
+    rate, low, high = (show(significant(value, RATE_DIGITS)) for value in (found.rate, found.low, found.high))
+    return f"A range test suggests a learning rate of {rate} ({low} to {high})."
 
 
 def _is(comparison: Comparison | None, decision: str) -> bool:
