@@ -81,17 +81,17 @@ class Fitting:
             ProbeError: it does not fit with a micro-batch of one sample, or the probe does not follow ``micro_batch_size``.
         """
         asked = settle(hyperparameters)
-        values = self._reduced(asked)
+        values = self.reduced(asked)
         before: Extent | None = None
         while True:
             self._batch = None
             try:
-                return attempt(self._watched, values), self._notes(asked, values)
+                return attempt(self._watched, values), self.notes(asked, values)
             except OutOfMemory as error:
                 self.largest = self._smaller(values, before, error)
             # Not before here: the error holds the frames of the training, and these its tensors.
             free_memory(self.device)
-            before, values = self._batch, self._reduced(asked)
+            before, values = self._batch, self.reduced(asked)
 
     def _watched(self, hyperparameters: Mapping[str, Any], seed: int) -> Probe:
         """The probe; the size of its first batch is noted."""
@@ -128,7 +128,7 @@ class Fitting:
             ) from error
         return halved(size)
 
-    def _reduced(self, values: dict[str, Any]) -> dict[str, Any]:
+    def reduced(self, values: dict[str, Any]) -> dict[str, Any]:
         """Settled hyperparameters with a micro-batch that is not known to be too large."""
         size = whole = values.get("micro_batch_size") or self._unnamed
         if self.largest is None or size is None or whole is None or size <= self.largest:
@@ -143,7 +143,7 @@ class Fitting:
             "gradient_accumulation_steps": whole // size * times,
         }
 
-    def _notes(self, asked: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str, ...]:
+    def notes(self, asked: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str, ...]:
         whole, size = asked.get("micro_batch_size") or self._unnamed, values.get("micro_batch_size")
         if whole is None or size is None or size == whole:
             return ()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
+    from diag.replay.trainer import Job
+
 EXTRA: Final = "replaying needs torch; install it with: pip install 'diag[replay]'"
 
 
@@ -87,6 +89,18 @@ def part_of(probe: Probe, share: float, most: int, seed: int) -> Probe:
         return list(kept)
 
     return replace(probe, batches=batches)
+
+
+def on_part(function: Callable[[Mapping[str, Any], int], Probe], job: Job) -> Callable[[Mapping[str, Any], int], Probe]:
+    """A function that makes the probe of a job: on the part of the data that the job is given."""
+    if job.share == 1:
+        return function
+
+    def probe(hyperparameters: Mapping[str, Any], seed: int) -> Probe:
+        most = job.steps * int(hyperparameters.get("gradient_accumulation_steps") or 1)
+        return part_of(function(hyperparameters, seed), job.share, most, seed)
+
+    return probe
 
 
 @dataclass(frozen=True, slots=True)

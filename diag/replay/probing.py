@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from diag.replay.fitting import Fitting
+from diag.replay.grouping import Together
 from diag.replay.guard import STALLED, ProbeError, user_code
-from diag.replay.probe import Probe, ProbeFunction, part_of, settle
+from diag.replay.probe import ProbeFunction, on_part, settle
 from diag.replay.trainer import OUT_OF_TIME, Begin, Job, RateFound, Row, Stop, Trained
 from diag.replay.training import pick_device, planned_steps, seed_everything, train
 from diag.text import show
@@ -24,7 +25,7 @@ CHECKED_STEPS: Final = 3
 TOLERANCE: Final = {"cpu": 1e-6}
 """Relative difference at which identical trainings count as identical; GPUs add up in any order."""
 GPU_TOLERANCE: Final = 1e-3
-VERSION: Final = 2
+VERSION: Final = 3
 """Goes up when the same job would give another training."""
 
 
@@ -35,6 +36,7 @@ class ProbeTrainer:
         function: makes the probe.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         stalled: seconds without progress after which the probe is taken to hang.
+        stack: train arms and seeds together: wherever they can be, never, or by default where it is faster.
 
     Raises:
         ProbeError: there is no such device.
@@ -42,12 +44,13 @@ class ProbeTrainer:
 
     small = True
 
-    def __init__(self, function: ProbeFunction, device: str = "auto", stalled: float = STALLED) -> None:
+    def __init__(self, function: ProbeFunction, device: str = "auto", stalled: float = STALLED, *, stack: bool | None = None) -> None:
         self.function, self.device, self.stalled = function, pick_device(device), stalled
         self.spec = function.spec
         self.digest = f"{function.digest} torch {version('torch')} on {self.device}, {VERSION}"
         self.fitting = Fitting(function, self.device)
         self._checked = False
+        self._together = None if stack is False else Together(self.fitting, stalled, always=stack is True)
 
     def settle(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
         """As one device has them: see ``diag.replay.probe.settle``."""
@@ -89,26 +92,34 @@ class ProbeTrainer:
         return self._train(job, steps=min(CHECKED_STEPS, job.steps), evaluations=1)
 
     def train(self, jobs: Iterable[Job], *, stop: Stop | None, deadline: float, begin: Begin) -> Iterator[tuple[Job, Trained]]:
-        """One training after the other."""
-        for job in jobs:
-            if time.monotonic() > deadline:
-                return
-            self.check(job)
-            begin([job])
+        """Stacked where that gives the same sooner, else one training after the other."""
+        left = list(jobs)
+        while left and time.monotonic() <= deadline:
+            self.check(left[0])
+            group = left[:1] if self._together is None else self._together.group(left)
+            if self._together is None or len(group) == 1:
+                found = [(group[0], self._alone(group[0], stop, deadline, begin))]
+            elif (stacked := self._together.train(group, stop=stop, deadline=deadline, begin=begin)) is not None:
+                found = stacked
+            else:
+                continue  # it is known now why they are not stacked: the next group is another one
+            yield from ((job, done) for job, done in found if done.stopped != OUT_OF_TIME)
+            left = [job for job in left if job not in group]
 
-            def ask(row: Row, job: Job = job) -> str:
-                return "" if stop is None else stop([(job, row)])[0]
+    def _alone(self, job: Job, stop: Stop | None, deadline: float, begin: Begin) -> Trained:
+        def ask(row: Row) -> str:
+            return "" if stop is None else stop([(job, row)])[0]
 
-            done = self._train(job, stop=ask, deadline=deadline)
-            if done.stopped == OUT_OF_TIME:
-                return
-            yield job, done
+        begin([job])
+        if self._together is not None:
+            self._together.alone(job)
+        return self._train(job, stop=ask, deadline=deadline)
 
     def _train(self, job: Job, *, steps: int | None = None, **options: Any) -> Trained:
         done, notes = self.fitting.run(
             job.hyperparameters,
             lambda function, hyperparameters: train(
-                function if job.share == 1 else on_part(function, job),
+                on_part(function, job),
                 hyperparameters,
                 seed=job.seed,
                 steps=steps or job.steps,
@@ -129,15 +140,5 @@ class ProbeTrainer:
         return RateFound(found.value, found.low, found.high, found.refusal)
 
     def remarks(self) -> list[str]:
-        """None."""
-        return []
-
-
-def on_part(function: Callable[[Mapping[str, Any], int], Probe], job: Job) -> Callable[[Mapping[str, Any], int], Probe]:
-    """The probe of a job on the part of the data that the job is given."""
-
-    def probe(hyperparameters: Mapping[str, Any], seed: int) -> Probe:
-        most = job.steps * int(hyperparameters.get("gradient_accumulation_steps") or 1)
-        return part_of(function(hyperparameters, seed), job.share, most, seed)
-
-    return probe
+        """What was stacked, and why the rest was not."""
+        return [] if self._together is None else self._together.remarks()

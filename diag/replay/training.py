@@ -191,7 +191,12 @@ def train(
         probe = function(settled, seed)
         loop = Loop(probe, settled, seed, steps, total_steps, device, watchdog, rates)
         with few_threads(probe.model):
-            return loop.run({max(1, round(steps * k / evaluations)) for k in range(1, evaluations + 1)}, stop, deadline)
+            return loop.run(evaluated_steps(steps, evaluations), stop, deadline)
+
+
+def evaluated_steps(steps: int, evaluations: int) -> frozenset[int]:
+    """The optimizer steps, from 1, after which a training is evaluated: evenly, the last one among them."""
+    return frozenset(max(1, round(steps * k / evaluations)) for k in range(1, evaluations + 1))
 
 
 @dataclass

@@ -137,7 +137,9 @@ def test_a_change_the_probe_does_not_use_is_found_out(hot: RunReport) -> None:
 
 
 def test_the_same_replay_gives_the_same_outcome(hot: RunReport) -> None:
-    assert replay(hot, ProbeTrainer(PROBE), fixes=[LOWER]).to_dict() == replay(hot, ProbeTrainer(PROBE), fixes=[LOWER]).to_dict()
+    for stack in (True, False):
+        first, second = (replay(hot, ProbeTrainer(PROBE, stack=stack), fixes=[LOWER]) for _ in range(2))
+        assert first.to_dict() == second.to_dict()
 
 
 def test_what_is_finished_is_not_trained_again(hot: RunReport, tmp_path: Path) -> None:
@@ -146,7 +148,11 @@ def test_what_is_finished_is_not_trained_again(hot: RunReport, tmp_path: Path) -
     def again(function: ProbeFunction = PROBE) -> Outcome:
         done.clear()
         return replay(
-            hot, ProbeTrainer(function), folder=tmp_path, fixes=[LOWER], begin=lambda jobs: done.extend((job.arm, job.seed) for job in jobs)
+            hot,
+            ProbeTrainer(function, stack=False),
+            folder=tmp_path,
+            fixes=[LOWER],
+            begin=lambda jobs: done.extend((job.arm, job.seed) for job in jobs),
         )
 
     first = again()
@@ -168,7 +174,7 @@ def test_an_interrupted_replay_keeps_what_was_finished(hot: RunReport, tmp_path:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        replay(hot, ProbeTrainer(PROBE), folder=tmp_path, fixes=[LOWER], begin=interrupt)
+        replay(hot, ProbeTrainer(PROBE, stack=False), folder=tmp_path, fixes=[LOWER], begin=interrupt)
     assert len(list(tmp_path.glob("*/*/seed-*/arm.json"))) == 3
 
 
@@ -243,7 +249,7 @@ def test_a_seed_that_one_arm_did_not_finish_does_not_count(hot: RunReport, monke
         nonlocal now
         now = float((jobs[0].arm, jobs[0].seed) == ("prescription", 1))
 
-    outcome = replay(hot, ProbeTrainer(PROBE), Settings(budget=0.5), fixes=[LOWER], begin=clock)
+    outcome = replay(hot, ProbeTrainer(PROBE, stack=False), Settings(budget=0.5), fixes=[LOWER], begin=clock)
     assert outcome.result == INCONCLUSIVE and "after 1 seed" in outcome.reason
     assert [len(arm.seeds) for arm in outcome.arms[:2]] == [1, 1]
 
