@@ -77,7 +77,7 @@ def text(tokens: int, vocabulary: int) -> Tensor:
     """Sequences of a random bigram."""
     draw = torch.Generator().manual_seed(0)
     table = (2 * torch.randn(vocabulary, vocabulary, generator=draw)).softmax(1)
-    columns = [torch.randint(0, vocabulary, (528,), generator=draw)]
+    columns = [torch.randint(0, vocabulary, (520,), generator=draw)]
     for _ in range(tokens):
         columns.append(torch.multinomial(table[columns[-1]], 1, generator=draw).squeeze(1))
     return torch.stack(columns, 1)
@@ -106,7 +106,7 @@ def lora(width: int = 64, tokens: int = 16, depth: int = 2, vocabulary: int = 64
             nn.Sequential(embedding, *blocks, head),
             lambda: torch.randperm(512, generator=order).split(hyperparameters["micro_batch_size"]),
             loss,
-            lambda: [torch.arange(512, 528)],
+            lambda: [torch.arange(512, 520)],
         )
 
     return probe
@@ -205,12 +205,13 @@ def gradient_difference(case: Case) -> float:
     """The largest difference of a gradient of the first step, relative to the largest of its tensor."""
     members = []
     with Watchdog(STALLED) as watchdog:
-        for job in case.jobs[:8]:
+        chosen = [job for job in case.jobs if job.seed == 0][:8]  # of one seed, as dropout has it
+        for job in chosen:
             seed_everything(job.seed)
             probe = case.function(job.hyperparameters, job.seed)
             members.append(Member.of(job, Loop(probe, dict(job.hyperparameters), job.seed, job.steps, job.total_steps, "cpu", watchdog)))
         leader = max(members, key=lambda member: member.size)
-        stack = Stack(members, leader, set(), same=len({job.seed for job in case.jobs[:8]}) == 1)
+        stack = Stack(members, leader, set(), same=True)
         _, rows = stack.gradients(0)
         shapes = [leaf.shape[1:] for leaf in stack.leaves.values()]
         worst = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,6 +47,8 @@ PARITY: Final = 1e-4
 """Relative difference of losses and gradient norms up to which the two ways are the same; float32 differs by 1e-6 in three steps."""
 HALF_PARITY: Final = 2e-2
 """The same where activations are rounded to bfloat16, which has 8 bits: a few of its units."""
+LEAST_MEMBERS: Final = 3
+"""Trainings that are worth trying to stack: two gain about as much as the steps that are done both ways cost."""
 LEAST_GAIN: Final = 1.1
 """How many times as fast a stack must be: less is within what two timings differ by."""
 MEMORY_SHARE: Final = 0.25
@@ -84,7 +87,7 @@ class Together:
         group = [job for job in jobs if self._key(job) == key]
         if len(group) > self._most:
             group = group[: int(self._most)]
-        size = 0 if self.always else self._slow.get(key, (0, ""))[0]
+        size = 1 if self.always else max(self._slow.get(key, (0, ""))[0], LEAST_MEMBERS - 1)
         if key in self._refused or len(group) <= size or group[0].steps <= CHECKED_STEPS:
             return group[:1]
         return group
@@ -148,7 +151,7 @@ class Together:
             ProbeError: the probe raises, hangs or gives something that is no loss.
         """
         try:
-            with deterministic(), user_code("the probe", self.device, self.stalled) as watchdog:
+            with deterministic(), quiet(), user_code("the probe", self.device, self.stalled) as watchdog:
                 members = self._made(group, watchdog)
                 leader = max(members, key=lambda member: member.size)
                 with few_threads(leader.loop.model):
@@ -302,6 +305,14 @@ def first_held_out(loop: Loop) -> float:
 
 
 @contextmanager
+def quiet() -> Iterator[None]:
+    """No warning of operations that vmap does one member after the other: what they cost is measured."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        yield
+
+
+@contextmanager
 def drawing(loop: Loop) -> Iterator[list[bool]]:
     """Find out whether a loss draws random numbers: the list is empty if it does not."""
     probe, drew = loop.probe, list[bool]()
@@ -320,7 +331,7 @@ def drawing(loop: Loop) -> Iterator[list[bool]]:
         loop.probe = probe
 
 
-def _streams(device: str) -> list[Any]:
+def _streams(device: str) -> tuple[Any, ...]:
     """Where the global random streams are."""
     import random
 
@@ -328,8 +339,8 @@ def _streams(device: str) -> list[Any]:
     import torch
 
     own = {"cuda": torch.cuda.get_rng_state, "mps": torch.mps.get_rng_state}.get(device, torch.get_rng_state)
-    legacy = np.random.get_state()
-    return [torch.get_rng_state().tolist(), own().tolist(), legacy[1].tolist(), legacy[2:], random.getstate()]  # type: ignore[index]
+    states = (state.numpy().tobytes() for state in (torch.get_rng_state(), own()))
+    return *states, str(np.random.get_state(legacy=False)), random.getstate()
 
 
 def room(member: Member, device: str) -> int:

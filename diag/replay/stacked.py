@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, islice, tee
+from itertools import islice, tee
 from typing import TYPE_CHECKING, Any, Final
 
 from diag.errors import DiagError
@@ -151,15 +150,16 @@ class Update:
             raise UnstackableError("the optimizers differ")
         return cls(kinds.pop(), [loop.optimizer.param_groups[0]["weight_decay"] for loop in loops], [loop.clip for loop in loops])
 
-    def __call__(self, weights: Tensor, gradients: Tensor, norms: Tensor, rates: Sequence[float]) -> None:
+    def __call__(self, weights: Tensor, gradients: Tensor, norms: Sequence[float], rates: Sequence[float]) -> None:
         """One step, in place; formulas and their order are those of torch.optim and ``clip_grad_norm_``."""
         import torch
 
         def column(values: Sequence[float]) -> Tensor:
             return torch.tensor(values, dtype=weights.dtype, device=weights.device).unsqueeze(1)
 
-        if any(map(math.isfinite, self.clips)):
-            gradients *= (column(self.clips) / (norms.unsqueeze(1) + CLIP_EPSILON)).clamp(max=1.0)
+        factors = [min(1.0, clip / (norm + CLIP_EPSILON)) for clip, norm in zip(self.clips, norms, strict=True)]
+        if min(factors) < 1.0:
+            gradients *= column(factors)
         if not self._state:
             self._state = [torch.zeros_like(weights) for _ in range(1 if self.kind == SGD else 2)]
         self._steps += 1
@@ -214,6 +214,7 @@ class Stack:
         self.rows: Tensor | None = None
         self.unused: frozenset[str] = frozenset()
         self.model = _with_loss(self.loop)
+        self.names = _aliases(self.model, [*self.leaves, *self.rest])
 
     # One step --------------------------------------------------------------------------------------------------------------
 
@@ -227,17 +228,16 @@ class Stack:
 
         with stacking():
             totals, gradients = self.gradients(number)
-            norms = torch.linalg.vector_norm(gradients, dim=1)
-            values = norms.tolist()
+            norms: list[float] = torch.linalg.vector_norm(gradients, dim=1).tolist()
             rates = [member.loop.schedule.rate(number) for member in self.members]
             assert self.rows is not None  # narrows the type: gradients make them
-            lost = [at for at, norm in enumerate(values) if not math.isfinite(norm)]
+            lost = [at for at, norm in enumerate(norms) if not math.isfinite(norm)]
             with torch.no_grad():
                 before = self.rows[lost] if lost else None
                 self.update(self.rows, gradients, norms, [_applied(member.loop.schedule, rate) for member, rate in self._with(rates)])
                 if before is not None:
                     self.rows[lost] = before
-        for (member, rate), total, norm in zip(self._with(rates), totals, values, strict=True):
+        for (member, rate), total, norm in zip(self._with(rates), totals, norms, strict=True):
             member.rows.append({"step": number + 1, "train/loss": total, "lr": rate, "grad_norm": norm})
 
     def _with(self, values: Sequence[float]) -> Iterator[tuple[Member, float]]:
@@ -296,7 +296,6 @@ class Stack:
         from torch.utils import _pytree as pytree
 
         leaves, rest = list(self.leaves.values()), list(self.rest.values())
-        names = [*self.leaves, *self.rest]
         if places is not None:
             leaves, rest = ([tensor[list(places)] for tensor in tensors] for tensors in (leaves, rest))
         flat, spec = self._flat(batches)
@@ -305,8 +304,9 @@ class Stack:
         def forward(leaves: list[Tensor], rest: list[Tensor], tensors: list[Tensor]) -> Tensor:
             given = iter(tensors)
             batch = pytree.tree_unflatten([next(given) if isinstance(entry, torch.Tensor) else entry for entry in flat], spec)
-            values = dict(zip(names, chain(leaves, rest), strict=True))
-            result: Tensor = functional_call(self.model, values, (batch,))
+            values = [*leaves, *rest]
+            swapped = {name: values[at] for name, at in self.names}
+            result: Tensor = functional_call(self.model, swapped, (batch,), tie_weights=False)
             return result.reshape(())
 
         dims = (0, 0, None if len(batches) == 1 else 0)
@@ -406,14 +406,9 @@ class Stack:
 
 @contextmanager
 def stacking() -> Iterator[None]:
-    """Whatever fails is a reason to train one after the other, which fails again if it was not the stack's fault.
-
-    Operations that vmap does one member after the other make no warning: what they cost is measured.
-    """
+    """Whatever fails is a reason to train one after the other, which fails again if it was not the stack's fault."""
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="There is a performance drop")
-            yield
+        yield
     except DiagError:
         raise
     except Exception as error:
@@ -441,6 +436,13 @@ def _with_loss(loop: Loop) -> nn.Module:
             return loop.probe.loss(self.model, batch)
 
     return WithLoss()
+
+
+def _aliases(model: nn.Module, names: Sequence[str]) -> list[tuple[str, int]]:
+    """All names of the named tensors, tied ones have several, each with the place of the one that was named."""
+    tensors = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers(remove_duplicate=False))}
+    places = {id(tensors[name]): at for at, name in enumerate(names)}
+    return [(name, places[id(tensor)]) for name, tensor in tensors.items() if id(tensor) in places]
 
 
 def _padded(members: Sequence[Mapping[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -508,4 +510,4 @@ def _reason(error: Exception) -> UnstackableError:
         return UnstackableError("it draws random numbers that differ between seeds", SEED)
     first = message.split(". ")[0].removeprefix("vmap: ")
     shown = type(error)(first) if type(error) in (RuntimeError, ValueError, TypeError) else RuntimeError(first)
-    return UnstackableError(describe(shown.with_traceback(error.__traceback__)))
+    return UnstackableError(describe(shown.with_traceback(error.__traceback__)), SEED)  # the batch of one seed is no stack

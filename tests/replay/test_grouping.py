@@ -172,6 +172,16 @@ def test_parameters_that_are_not_used_or_not_trained_stay() -> None:
     both_ways(lambda hyperparameters, seed: probe(hyperparameters, 1), arms(*CHANGES))
 
 
+def test_tied_weights_stay_tied() -> None:
+    def probe(hyperparameters: Mapping[str, Any], seed: int) -> Probe:
+        made = classifier()(hyperparameters, seed)
+        model = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6), nn.Linear(6, 4))
+        model[2].weight = model[0].weight
+        return replace(made, model=model)
+
+    both_ways(probe, arms(*CHANGES, seeds=2))
+
+
 def test_one_that_diverges_ends_and_the_others_go_on() -> None:
     jobs = arms({}, {"learning_rate": 1e25}, {"learning_rate": 0.02}, optimizer="sgd", warmup_steps=0)
     squared = classifier(lambda model, x, y: functional.mse_loss(model(x), functional.one_hot(y, 4).float()))
