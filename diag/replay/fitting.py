@@ -144,6 +144,7 @@ class Fitting:
         }
 
     def notes(self, asked: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str, ...]:
+        """What to know of a training that was made to fit: hyperparameters as they were asked for, and as they were."""
         whole, size = asked.get("micro_batch_size") or self._unnamed, values.get("micro_batch_size")
         if whole is None or size is None or size == whole:
             return ()

@@ -96,7 +96,7 @@ def test_the_runs_own_prescription_is_tested_with_its_alternatives(hot: RunRepor
 
 
 def test_the_swapped_prescription_is_refuted(hot: RunReport) -> None:
-    outcome = replay(hot, ProbeTrainer(PROBE), fixes=[HIGHER])
+    outcome = replay(hot, ProbeTrainer(PROBE, stack=False), fixes=[HIGHER])  # so high a rate amplifies the last digit of a sum
     assert outcome.result == REFUTED
     assert outcome.exit_code == 1
 
