@@ -21,8 +21,9 @@ SHARE_OF_BEST: Final = 0.5
 """Share of the best gain that a change must reach for its cause to count as a true one: the rule of the fault benchmark's labels."""
 LEAST_GAIN: Final = 0.02
 """Relative gain below which a change helped nothing: what a change may gain in a run that counts as healthy (docs/calibration.md)."""
-LOG_ODDS: Final = {HELPED: math.log(30), NO_HELP: -math.log(10), BEHIND: -math.log(3)}
-"""By what a tried change did, what is added to the log odds of the cause it answers."""
+LOG_ODDS: Final = {HELPED: math.log(3), NO_HELP: -math.log(2), BEHIND: -math.log(10)}
+"""By what a tried change did, what is added to the log odds of the cause it answers: how much oftener it does that for true causes
+of the fault benchmark than for others (benchmarks/faults/replay.py prints the shares)."""
 CONFIRMED: Final = "CONFIRMED"
 """The result of a replay whose change helps."""
 SHOWN: Final = {
@@ -101,7 +102,7 @@ class Replayed:
 
 def verdicts_of(trials: Iterable[Trial]) -> dict[str, str]:
     """What each tried change did for its cause: HELPED, NO_HELP or BEHIND."""
-    known = list(trials)
+    known = sorted(trials, key=lambda trial: (trial.gain, not trial.dropped))  # of several changes for a cause the best one tells
     best = max((trial.gain for trial in known), default=0.0)
     bar = max(SHARE_OF_BEST * best, LEAST_GAIN)
     return {trial.cause: HELPED if trial.gain >= bar else BEHIND if trial.dropped else NO_HELP for trial in known}

@@ -43,7 +43,7 @@ def test_a_change_helps_that_gains_half_of_the_best() -> None:
 def test_an_experiment_outweighs_the_log() -> None:
     first, second = rerank(CAUSES_OF_LOG, [trial("lr_too_high", 0.0), trial("batch_too_small", 0.3)])
     assert (first.cause, second.cause) == ("batch_too_small", "lr_too_high")
-    assert first.score > 0.95 and second.score < 0.4
+    assert first.score > 0.8 and second.score < 0.7
 
 
 def test_a_cause_that_the_log_does_not_name_is_named_where_its_change_helps() -> None:

@@ -139,6 +139,7 @@ def ask(report: RunReport, label: Label, folder: Path, fixes: Sequence[Fix] | No
         "share": outcome.horizon.steps / outcome.horizon.total_steps,
         "then": [cause.cause for cause in outcome.causes],
         "trials": verdicts_of(outcome.trials),
+        "gains": [(trial.cause, trial.change, trial.gain, trial.dropped) for trial in outcome.trials],
         "arms": [(arm.name, arm.label, arm.dropped) for arm in outcome.arms],
     }
 
@@ -149,6 +150,7 @@ def examine(folder: str, label: Label, settings: Settings) -> list[dict[str, Any
     report = diag.analyze(Path(folder) / "runs" / label["run"]).runs[0]
     known = {"run": label["run"], "setting": label["setting"], "fault": label["fault"], "causes": sorted(accepted_causes(label))}
     known |= {"said": [cause.cause for cause in report.diagnosis.causes]}
+    known |= {"scores": [cause.score for cause in report.diagnosis.causes]}
     if label["class"] not in SICK:
         return [known | {"kind": HEALTHY} | ask(report, label, Path(folder), None, settings)]
     treated = treat(folder, label)

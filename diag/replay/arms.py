@@ -128,12 +128,16 @@ def with_rate(arms: Arms, rate: float) -> Arms:
 
 
 def _test(hyperparameters: Mapping[str, Any], candidate: Candidate) -> Arm | None:
-    """The arm that tests a cause: the first change that answers it and that a training can show."""
-    for rank in sorted({fix.rank for fix in candidate.fixes}):
-        if usable := [fix for fix in candidate.fixes if fix.rank == rank and new_value(hyperparameters, fix) is not None]:
-            arm = _arm(f"cause-{candidate.cause}", hyperparameters, usable)
-            return replace(arm, causes=(candidate.cause,), is_kept=candidate.score >= LIKELY)
-    return None
+    """The arm that tests a cause: the change that is first tried for it; None where that is advice, or shows in no training.
+
+    A cause whose cure is no hyperparameter is not tested by what is tried after it: that answers other causes as well.
+    """
+    first = [fix for fix in candidate.fixes if fix.rank == 1]
+    usable = [fix for fix in first if new_value(hyperparameters, fix) is not None]
+    if not usable or any(fix.applicability == DISPLAY for fix in first):
+        return None
+    arm = _arm(f"cause-{candidate.cause}", hyperparameters, usable)
+    return replace(arm, causes=(candidate.cause,), is_kept=candidate.score >= LIKELY)
 
 
 def new_value(hyperparameters: Mapping[str, Any], fix: Fix) -> Any:

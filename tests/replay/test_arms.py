@@ -84,8 +84,8 @@ def test_every_cause_has_an_arm_and_one_arm_may_answer_two() -> None:
     candidates = [
         Candidate("lr_too_high", 0.9, (lower,)),
         Candidate("batch_too_small", 0.4, (lower,)),
-        Candidate("too_few_epochs", 0.3, (fix("data", None, None, applicability=DISPLAY), replace(raise_epochs, rank=2))),
-        Candidate("frozen_parameters", 0.3, (fix("requires_grad", None, None, applicability=DISPLAY),)),
+        Candidate("too_few_epochs", 0.3, (raise_epochs,)),
+        Candidate("frozen_parameters", 0.3, (fix("requires_grad", None, None, applicability=DISPLAY), replace(raise_epochs, rank=2))),
     ]
     arms = make_arms(RUN, [lower], candidates)
     assert arms is not None and arms.prescription is not None
