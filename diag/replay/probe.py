@@ -256,6 +256,8 @@ Rules: the same hyperparameters and seed must give the same training, bit by bit
 before each call; seed any generator of your own), and what the hyperparameters do not name must not change between calls.
 """
 
+from functools import cache
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -265,8 +267,9 @@ from diag.replay import Probe
 INPUTS, CLASSES, SAMPLES, HELD_OUT = 24, 10, 2048, 512
 
 
+@cache
 def made_data():
-    """Points labelled by a fixed random network, with some noise: every call gives the same."""
+    """Points labelled by a fixed random network, with some noise: made once for all trainings."""
     random = torch.Generator().manual_seed(0)
     points = torch.randn(SAMPLES + HELD_OUT, INPUTS, generator=random)
     teacher = torch.randn(INPUTS, 48, generator=random) * 0.35, torch.randn(48, CLASSES, generator=random)

@@ -255,8 +255,8 @@ class Stack:
             for seed, stream in self.streams.items():
                 seed_everything(seed * SEED_STRIDE + number * times + part)
                 batches.append(to_device(next(stream), self.loop.device))
-            losses = self._losses(batches) / times
-            found = torch.autograd.grad(losses.sum(), list(self.leaves.values()), allow_unused=True)
+            losses = self._losses(batches)
+            found = torch.autograd.grad(losses, list(self.leaves.values()), torch.full_like(losses, 1 / times), allow_unused=True)
             unused = frozenset(name for name, gradient in zip(self.leaves, found, strict=True) if gradient is None)
             if self.rows is None:
                 self._join(unused)
@@ -266,7 +266,7 @@ class Stack:
             parts = [gradient * self.mask[name] if name in self.mask else gradient for name, gradient in kept]
             row = torch.cat([gradient.reshape(len(self.members), -1) for gradient in parts], 1)
             whole = row if whole is None else whole.add_(row)
-            totals = [total + loss for total, loss in zip(totals, losses.tolist(), strict=True)]
+            totals = [total + loss / times for total, loss in zip(totals, losses.tolist(), strict=True)]
         assert whole is not None  # accumulates at least once
         return totals, whole
 
