@@ -49,6 +49,13 @@ def duration(context: click.Context, parameter: click.Parameter, value: str | No
 @click.option("--seeds", type=click.IntRange(3, 16), default=5, show_default=True, metavar="N", help="Most paired seeds.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Optimizer steps to train. [default: a quarter of the plan]")
 @click.option("--budget", callback=duration, metavar="TIME", help="Stop after this time, with what is finished: 90s, 5m, 1h.")
+@click.option(
+    "--stack",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Train arms and seeds of a probe as one stacked model: where it is faster, wherever it can be, or never.",
+)
 @click.option("--explore", is_flag=True, help="Also undo usual mistakes that the log does not name.")
 @click.option("--out", metavar="DIR", help="Folder of the results; what is finished there is not trained again. [default: replay-RUN]")
 @probe_options
@@ -62,6 +69,7 @@ def command(
     seeds: int,
     steps: int | None,
     budget: float | None,
+    stack: str,
     explore: bool,
     device: str,
     out: str | None,
@@ -118,7 +126,7 @@ def command(
         refuse_overwriting(output, [run, *source.files()])
         report = one_run(run)
         folder = _folder(out, report)
-        trainer = ProbeTrainer(source.load(report.run), device)
+        trainer = ProbeTrainer(source.load(report.run), device, stack={"always": True, "never": False}.get(stack))
     else:
         from diag.replay.command import CommandTrainer
 

@@ -120,6 +120,13 @@ def _difference(recorded: float, other: float, positive: bool, scale: float) -> 
     return min(max(difference, -LARGEST), LARGEST)
 
 
+def close(one: float, other: float, tolerance: float) -> bool:
+    """Whether two numbers are equal within a relative tolerance, or neither is finite."""
+    if not (math.isfinite(one) and math.isfinite(other)):
+        return math.isfinite(one) == math.isfinite(other)
+    return abs(one - other) <= tolerance * max(abs(one), abs(other))
+
+
 def _gain(difference: float) -> float:
     """A log difference as a relative improvement."""
     return 1 - math.exp(-difference) if difference > -700 else -math.inf

@@ -18,7 +18,7 @@ from diag.fixes import Fix
 from diag.replay.arms import CONTROL, PRESCRIPTION, RATE_DIGITS, RECORDED, SCHEDULING, Arm, Arms, make_arms, with_rate
 from diag.replay.candidates import named, usual
 from diag.replay.conclusion import Conclusion, Evidence, conclude
-from diag.replay.decision import BETTER, LEAST_SEEDS, MOST_SEEDS, UNDECIDED, WORSE, Comparison, compare
+from diag.replay.decision import BETTER, LEAST_SEEDS, MOST_SEEDS, UNDECIDED, WORSE, Comparison, close, compare
 from diag.replay.halving import BEHIND, FIRST_RUNG, KEEP, Halving
 from diag.replay.horizon import AFTER_WARMUP, BEGINNING, SUBSET, WHOLE, Horizon, horizons, plans
 from diag.replay.likeness import deviation
@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 
 SEEDS: Final = 5
 """Paired seeds: five that agree have a chance of 1 in 32."""
+AT_ONCE: Final = 2
+"""Seeds between two looks after the first: with two arms, trainings enough to be stacked."""
+SAME_START: Final = (10, 1e-5)
+"""Logged losses at the start, and the relative difference up to which they are the same: a stack adds up in another order."""
+SAME_END: Final = 1e-3
+"""The same for all losses: what is left of a difference of the last digit after so many steps."""
 SCREENED: Final = 3
 """Arms that are trained as a whole where the log names nothing to try."""
 
@@ -276,10 +282,10 @@ class _Experiment:
         )
 
     def rounds(self) -> Iterator[range]:
-        """The seeds that are trained before it is asked whether that decides: as many as nothing is decided without, then one by one."""
+        """The seeds that are trained before it is asked whether that decides: as many as nothing is decided without, then a few."""
         yield range(LEAST_SEEDS)
-        for seed in range(LEAST_SEEDS, self.settings.seeds):
-            yield range(seed, seed + 1)
+        for seed in range(LEAST_SEEDS, self.settings.seeds, AT_ONCE):
+            yield range(seed, min(seed + AT_ONCE, self.settings.seeds))
 
     def others(self) -> list[ArmResult]:
         """The other arms: all with the first seed, those that fall behind only to a rung; then the rest with the other seeds."""
@@ -344,11 +350,9 @@ class _Experiment:
         return median(known) if known and len(known) == len(found) else None
 
     def same(self, arm: Arm) -> bool:
-        """Whether an arm logged the very numbers of the recorded one."""
+        """Whether an arm logged the numbers of the recorded one, as far as two trainings of the same can."""
         base, other = self.trained.get(RECORDED, {}), self.trained.get(arm.name, {})
-        return bool(other) and all(
-            base[seed].values("train/loss") == done.values("train/loss") and base[seed].loss == done.loss for seed, done in other.items()
-        )
+        return bool(other) and all(identical(base[seed], done) for seed, done in other.items())
 
     def against(self, base: str, arm: str) -> Comparison | None:
         """An arm against another one, where they share seeds enough to decide by."""
@@ -447,6 +451,16 @@ class _Experiment:
                 f"Whole runs were trained on {horizon.share:.0%} of the data, each repeated as often as in the run. With fewer data a model"
                 " overfits sooner and has fewer steps to learn in."
             )
+
+
+def identical(one: Trained, other: Trained) -> bool:
+    """Whether two trainings logged the same losses, but for the last digits."""
+    first, second = one.values("train/loss"), other.values("train/loss")
+    count, nearly = SAME_START
+    if len(first) != len(second) or not close(one.loss, other.loss, SAME_END):
+        return False
+    pairs = zip(first, second, strict=True)
+    return all(close(a, b, nearly if at < count else SAME_END) for at, (a, b) in enumerate(pairs))
 
 
 def about_rate(found: RateFound) -> str:

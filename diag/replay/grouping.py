@@ -15,6 +15,7 @@ from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from diag.replay.decision import close
 from diag.replay.fitting import Fitting
 from diag.replay.guard import Watchdog, user_code
 from diag.replay.probe import on_part, settle
@@ -280,14 +281,7 @@ class Alone:
         pairs = [(self.held_out, held_out)]
         rows = zip(self.rows, self.member.rows, strict=False)
         pairs += [(row[name], other[name]) for row, other in rows for name in ("train/loss", "grad_norm")]
-        return all(one is None or other is None or same(one, other, tolerance) for one, other in pairs)
-
-
-def same(one: float, other: float, tolerance: float) -> bool:
-    """Whether two numbers are equal within a relative tolerance, or both are none."""
-    if not (math.isfinite(one) and math.isfinite(other)):
-        return math.isfinite(one) == math.isfinite(other)
-    return abs(one - other) <= tolerance * max(abs(one), abs(other))
+        return all(one is None or other is None or close(one, other, tolerance) for one, other in pairs)
 
 
 def clock_of(device: str) -> Callable[[], float]:
