@@ -19,6 +19,8 @@ from diag.replay.probe import Probe
 from diag.replay.training import train
 
 Model = Callable[..., Path]
+SHORT = ("--seeds", "3", "--steps", "24", "--stack", "never")
+"""Enough for rates that are far too high."""
 
 
 @pytest.fixture(autouse=True)
@@ -55,14 +57,14 @@ def test_a_rate_far_too_high_is_confirmed(tmp_path: Path, capsys: pytest.Capture
     data = write_lines(tmp_path / "data.jsonl", ({"text": text} for text in sentences(320)))
     record(model, data, learning_rate=0.3, max_steps=96, per_device_train_batch_size=8, lr_scheduler_type="cosine", max_grad_norm=1.0)
     capsys.readouterr()
-    assert diag.cli.main(["replay", "run", "--model", "tiny", "--data", "data.jsonl", "--out", "out"]) == 0
+    assert diag.cli.main(["replay", "run", "--model", "tiny", "--data", "data.jsonl", "--out", "out", *SHORT]) == 0
     text, error = capsys.readouterr()
     assert error == "", "the libraries are silent"
     assert "CONFIRMED" in text and "tiny on data.jsonl on cpu" in text and "learning_rate 0.3" in text
     saved = json.loads(Path("out/replay.json").read_text())
     assert saved["result"] == "CONFIRMED" and saved["probe"] == "tiny on data.jsonl"
     before = {path: path.stat().st_mtime_ns for path in Path("out").rglob("arm.json")}
-    assert diag.cli.main(["replay", "run", "--model", "tiny", "--data", "data.jsonl", "--out", "out"]) == 0
+    assert diag.cli.main(["replay", "run", "--model", "tiny", "--data", "data.jsonl", "--out", "out", *SHORT]) == 0
     assert before == {path: path.stat().st_mtime_ns for path in Path("out").rglob("arm.json")}, "nothing is trained again"
 
 
@@ -84,7 +86,7 @@ def test_adapters_on_what_was_learned_before(tmp_path: Path, capsys: pytest.Capt
     lora = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
     record(model, data, lora=lora, learning_rate=0.15, max_steps=160, per_device_train_batch_size=8, lr_scheduler_type="cosine")
     capsys.readouterr()
-    assert diag.cli.main(["replay", "run", "--model", "tiny", "--data", "data.jsonl", "--out", "out"]) == 0
+    assert diag.cli.main(["replay", "run", "--model", "tiny", "--data", "data.jsonl", "--out", "out", *SHORT]) == 0
     assert "CONFIRMED" in capsys.readouterr().out
     log = next(Path("out").glob("*/prescription/seed-0/*.jsonl"))
     assert '"lora_rank": 4' in log.read_text().splitlines()[0]

@@ -47,7 +47,7 @@ def child(folder: Path, *words: str, grace: float = 0.2) -> Child:
 
 
 def test_output_and_exit_code(tmp_path: Path) -> None:
-    with child(tmp_path, "import os, sys; print(os.getcwd()); print('oh', file=sys.stderr); sys.exit(7)") as running:
+    with child(tmp_path, "import os, sys; print(os.getcwd(), flush=True); print('oh', file=sys.stderr); sys.exit(7)") as running:
         assert running.wait(30) == 7
     assert (tmp_path / "output.log").read_text().splitlines() == [str(tmp_path.resolve()), "oh"]
 
