@@ -116,7 +116,7 @@ def replay(
         )
     store.prepare()
     symptom = Symptom.of(report, report.fixes or prescribed)
-    planned = horizons(arms, prescribed, symptom, settings.steps, small=trainer.small, scale=scale)
+    planned = horizons(arms, symptom, settings.steps, small=trainer.small, scale=scale)
     told, deadline = begin or (lambda jobs: None), time.monotonic() + settings.budget
     context = _Context(report, trainer, settings, arms, store, symptom, told, deadline, scale, rates)
     if arms.prescription is None:
@@ -188,11 +188,12 @@ def _screened(context: _Context, planned: Sequence[Horizon]) -> tuple[_Context, 
     """The most promising of the arms take the place of the prescription, and are trained as a whole."""
     experiment = _Experiment(context, planned[0])
     best = experiment.screen()
+    if not best:
+        raise NothingToJudgeError(f"none of the usual changes shows in {experiment.horizon} of {context.report.run.id}; try more --steps")
     arms = Arms(context.arms.recorded, best[0], tuple(best[1:]), context.arms.untested)
     total = planned[0].total_steps
-    return replace(context, arms=arms, explored=len(context.arms.others)), [
-        Horizon(WHOLE, total, total) if context.trainer.small else planned[0]
-    ]
+    longest = Horizon(WHOLE, total, total) if context.trainer.small else planned[0]
+    return replace(context, arms=arms, explored=len(context.arms.others)), [longest]
 
 
 class _Experiment:

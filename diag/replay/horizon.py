@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
-from diag.fixes import Fix
 from diag.replay.arms import Arm, Arms
 from diag.replay.schedule import warmup_steps
 from diag.replay.symptom import Symptom
@@ -95,7 +94,7 @@ def least_steps(arms: Arms) -> int:
     return min(warmup + AFTER_WARMUP, total)
 
 
-def horizons(arms: Arms, fixes: tuple[Fix, ...], symptom: Symptom, wanted: int | None, *, small: bool, scale: float) -> list[Horizon]:
+def horizons(arms: Arms, symptom: Symptom, wanted: int | None, *, small: bool, scale: float) -> list[Horizon]:
     """What to train, one after the other until it is decided.
 
     A quarter of the plan, or as far as the symptom goes back in the log. What shows only at the end of a run (overfitting, a
@@ -104,7 +103,6 @@ def horizons(arms: Arms, fixes: tuple[Fix, ...], symptom: Symptom, wanted: int |
 
     Args:
         arms: the arms.
-        fixes: the first prescription.
         symptom: what the log shows, and from which step on.
         wanted: optimizer steps that the user asked for; None for the choice above.
         small: whether the trainings are small copies of the run, that can be trained to the end and given part of the data.

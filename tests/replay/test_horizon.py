@@ -24,7 +24,7 @@ def planned(
     made: Arms, verdict: str = "UNSTABLE", start: int | None = None, wanted: int | None = None, *, small: bool = True
 ) -> list[Horizon]:
     symptom = Symptom(verdict, (), "", start)
-    return horizons(made, (), symptom, wanted, small=small, scale=1.0)
+    return horizons(made, symptom, wanted, small=small, scale=1.0)
 
 
 def test_a_quarter_first_and_then_the_whole() -> None:
