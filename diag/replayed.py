@@ -111,9 +111,11 @@ def verdicts_of(trials: Iterable[Trial]) -> dict[str, str]:
 def rerank(causes: Sequence[RankedCause], trials: Iterable[Trial]) -> tuple[RankedCause, ...]:
     """Causes by their odds after the trials, most likely first: the odds of the log times a likelihood ratio of what the change did.
 
-    A cause that the log did not name, and whose change helped, is named.
+    A cause that the log did not name, and whose change helped, is named. Of equally
+    likely causes the one whose change gained more comes first.
     """
-    found = verdicts_of(trials)
+    tried = tuple(trials)
+    found, gains = verdicts_of(tried), {trial.cause: trial.gain for trial in sorted(tried, key=lambda trial: trial.gain)}
     known = {cause.cause: cause for cause in causes}
     for name, verdict in found.items():
         if name not in known and verdict == HELPED:
@@ -122,7 +124,7 @@ def rerank(causes: Sequence[RankedCause], trials: Iterable[Trial]) -> tuple[Rank
         replace(cause, score=round(logistic(log_odds(cause.score) + LOG_ODDS[found[name]]), 4)) if name in found else cause
         for name, cause in known.items()
     ]
-    ranked.sort(key=lambda cause: (-cause.score, CAUSES.index(cause.cause)))
+    ranked.sort(key=lambda cause: (-cause.score, -gains.get(cause.cause, 0.0), CAUSES.index(cause.cause)))
     return tuple(cause for cause in ranked if cause.score >= CAUSE_REPORTED)
 
 

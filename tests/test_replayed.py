@@ -51,6 +51,11 @@ def test_a_cause_that_the_log_does_not_name_is_named_where_its_change_helps() ->
     assert "lr_too_low" in names and "too_few_epochs" not in names
 
 
+def test_of_equally_likely_causes_the_one_whose_change_gained_more_comes_first() -> None:
+    trials = [trial("lr_too_high", 0.05), trial("too_few_epochs", 0.08)]
+    assert [cause.cause for cause in rerank((), trials)] == ["too_few_epochs", "lr_too_high"]
+
+
 @given(
     st.lists(st.tuples(st.sampled_from(CAUSES), st.floats(0, 1)), unique_by=lambda pair: pair[0], max_size=6),
     st.lists(st.builds(trial, st.sampled_from(CAUSES), st.floats(0, 1), dropped=st.booleans()), unique_by=lambda t: t.cause, max_size=6),
