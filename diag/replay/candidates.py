@@ -64,7 +64,7 @@ USUAL: Final = (
     _Turn("gradient_clipping_missing", ("max_grad_norm",), value=1.0),
     _Turn("gradient_clipping_too_tight", ("max_grad_norm",), 10.0),
     _Turn("warmup_too_short", ("warmup_ratio",), value=0.1),
-    _Turn("regularization_too_weak", ("lora_dropout", "dropout"), value=0.1),
+    _Turn("regularization_too_weak", ("dropout", "lora_dropout"), value=0.1),
     _Turn("capacity_too_low", ("lora_rank",), 4.0),
 )
 """What is tried where the log names nothing. The factors are those by which the fault benchmark tells whether a cause is the true one."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 COLOURS: Final = {"CONFIRMED": "green", "REFUTED": "red"}
 """INCONCLUSIVE is yellow."""
 INDENT: Final = "  "
+SHOWN_CAUSES: Final = 3
+"""Causes that are shown: those of the JSON report are all."""
 ALONE: Final = "only-"
 """How the names of arms begin that make a single change of a prescription."""
 LEAST, MOST = -0.9, 9.0
@@ -57,6 +59,10 @@ def _lines(outcome: Outcome, layout: Layout) -> Iterator[str]:
     yield from paragraph(outcome.reason, "bold")
     yield ""
     yield from (INDENT + line for line in _table(outcome, layout))
+    if outcome.trials and outcome.causes:
+        causes = ", ".join(f"{cause.cause} {cause.score:.0%}" for cause in outcome.causes[:SHOWN_CAUSES])
+        yield ""
+        yield from paragraph(f"Causes, by the log and by what was tried: {causes}.")
     if outcome.untested:
         yield ""
         yield from paragraph(f"Prescribed too, but nothing that a short training shows: {', '.join(outcome.untested)}.")

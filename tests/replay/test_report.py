@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import diag
+from diag.diagnosis import RankedCause
 from diag.replay.decision import compare
 from diag.replay.horizon import BEGINNING, Horizon
 from diag.replay.outcome import CONFIRMED, RESULTS, ArmResult, Outcome, Seed
@@ -79,3 +81,12 @@ def test_colours_are_used_only_where_wanted() -> None:
     found = outcome([2.0, 2.1, 1.9], [1.0, 1.05, 0.95])
     assert "\x1b[1;32mCONFIRMED" in render(found, Layout(colour=True))
     assert "\x1b" not in render(found, Layout())
+
+
+def test_the_causes_are_told_where_their_changes_were_tried() -> None:
+    found = outcome([2.0, 2.1, 1.9], [1.0, 1.05, 0.95])
+    tried = replace(found.arms[1], causes=("lr_too_high",))
+    causes = (RankedCause("lr_too_high", 0.93), RankedCause("batch_too_small", 0.4))
+    text = render(replace(found, arms=(found.arms[0], tried, *found.arms[2:]), causes=causes), Layout())
+    assert "Causes, by the log and by what was tried: lr_too_high 93%, batch_too_small" in text
+    assert "Causes" not in render(replace(found, causes=causes), Layout())
