@@ -15,7 +15,7 @@ import numpy as np
 from diag.analysis import judge
 from diag.errors import NothingToJudgeError, UsageError
 from diag.fixes import Fix
-from diag.replay.arms import CONTROL, PRESCRIPTION, RATE_DIGITS, RECORDED, SCHEDULING, Arm, Arms, make_arms, with_rate
+from diag.replay.arms import CONTROL, RATE_DIGITS, RECORDED, SCHEDULING, Arm, Arms, make_arms, with_rate
 from diag.replay.candidates import named, usual
 from diag.replay.conclusion import Conclusion, Evidence, conclude
 from diag.replay.decision import BETTER, LEAST_SEEDS, MOST_SEEDS, UNDECIDED, WORSE, Comparison, close, compare
@@ -249,7 +249,7 @@ class _Experiment:
         arms = [arm for arm in self.arms.others if not self.is_late(arm)]
         for seeds in (range(1), range(1, LEAST_SEEDS)):
             self.finish(self.job(arm, seed) for seed in seeds for arm in (self.arms.recorded, *arms))
-            found = {arm.name: self.arm_result(arm).comparison for arm in arms}
+            found = {arm.name: self.against(RECORDED, arm.name, last=True) for arm in arms}
             gains = {name: comparison.effect if comparison is not None else -math.inf for name, comparison in found.items()}
             arms.sort(key=lambda arm: -gains[arm.name])
             arms = arms[: max(SCREENED, math.ceil(KEEP * len(arms)))]
@@ -262,7 +262,7 @@ class _Experiment:
             self.finish(self.job(arm, seed) for seed in together for arm in main)
             unfinished = (seed for seed in together if any(seed not in self.trained.get(arm.name, {}) for arm in main))
             self.seeds = next(unfinished, together.stop)
-            found = self.arm_result(main[1]).comparison
+            found = self.against(RECORDED, main[1].name, last=self.seeds == self.settings.seeds)
             if self.seeds < together.stop or (found is not None and found.decision != UNDECIDED):
                 break
         if self.seeds:  # a seed that only one of the two finished cannot be compared
@@ -335,10 +335,10 @@ class _Experiment:
         done = self.trained.get(arm.name, {})
         seeds = tuple(self.seed_result(arm, seed) for seed in sorted(done))
         comparison: Comparison | None = None
-        base = self.trained.get(RECORDED, {})
-        if arm.name != RECORDED and not dropped and (shared := sorted(done.keys() & base.keys())):
-            is_last = len(shared) >= min(self.settings.seeds, self.seeds or self.settings.seeds)
-            comparison = compare([base[seed].loss for seed in shared], [done[seed].loss for seed in shared], last=is_last)
+        if arm.name != RECORDED and not dropped:
+            # the prescription was looked at before, and may be again; the others are looked at once
+            is_last = arm.name != self.main[1].name or len(seeds) == self.settings.seeds
+            comparison = self.against(RECORDED, arm.name, last=is_last)
         steps, total = self.horizon.steps_of(arm, self.arms.recorded), self.horizon.total_of(arm)
         return ArmResult(arm.name, arm.label, arm.changes, steps, total, seeds, comparison, dropped, arm.causes)
 
@@ -355,13 +355,11 @@ class _Experiment:
         base, other = self.trained.get(RECORDED, {}), self.trained.get(arm.name, {})
         return bool(other) and all(identical(base[seed], done) for seed, done in other.items())
 
-    def against(self, base: str, arm: str) -> Comparison | None:
-        """An arm against another one, where they share seeds enough to decide by."""
+    def against(self, base: str, arm: str, *, last: bool) -> Comparison | None:
+        """An arm against another one over the seeds that both finished, None where there is none; ``last`` as for ``compare``."""
         before, after = self.trained.get(base, {}), self.trained.get(arm, {})
         shared = sorted(before.keys() & after.keys())
-        if len(shared) < LEAST_SEEDS:
-            return None
-        return compare([before[seed].loss for seed in shared], [after[seed].loss for seed in shared], last=True)
+        return compare([before[seed].loss for seed in shared], [after[seed].loss for seed in shared], last=last) if shared else None
 
     # Reporting -----------------------------------------------------------------------------------------------------------
 
@@ -411,12 +409,13 @@ class _Experiment:
 
     def rivals(self) -> list[str]:
         """The best of the arms that beat the prescription, and whether a change drawn at random helps as much."""
-        notes = []
-        compared = [(self.against(PRESCRIPTION, arm.name), arm) for arm in self.arms.others]
+        notes, prescription = [], self.main[1].name
+        compared = [(self.against(prescription, arm.name, last=True), arm) for arm in self.arms.others]
         if found := [(against.effect, arm) for against, arm in compared if against is not None and against.decision == BETTER]:
             effect, arm = max(found, key=lambda entry: entry[0])
             notes.append(f"Better still, by {effect:.1%}: {arm.label} ({arm.name}).")
-        if _is(self.against(RECORDED, CONTROL), BETTER) and not _is(self.against(PRESCRIPTION, CONTROL), WORSE):
+        helps, beaten = (self.against(base, CONTROL, last=True) for base in (RECORDED, prescription))
+        if _is(helps, BETTER) and not _is(beaten, WORSE):
             notes.append("A change drawn at random helps about as much, so this says little about the cause.")
         return notes
 

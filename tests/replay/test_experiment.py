@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,17 @@ from diag.analysis import judge
 from diag.diagnosis import Diagnosis, RankedCause
 from diag.errors import NothingToJudgeError, UsageError
 from diag.fixes import Fix
+from diag.replay.decision import BETTER
 from diag.replay.experiment import Settings, replay
 from diag.replay.guard import ProbeError
 from diag.replay.horizon import BEGINNING, SUBSET, WHOLE, Horizon
 from diag.replay.outcome import CONFIRMED, INCONCLUSIVE, REFUTED, Outcome
 from diag.replay.probe import Probe, ProbeFunction
 from diag.replay.probing import ProbeTrainer
-from diag.replay.trainer import Job
+from diag.replay.trainer import Begin, Job, Stop, Trained
 from diag.replay.training import train
 from diag.result import RunReport
+from diag.run import Run
 
 HOT = {
     "learning_rate": 0.5,
@@ -298,3 +300,37 @@ def test_a_learning_rate_in_question_is_swept_too(hot: RunReport, tmp_path: Path
     assert replay(hot, ProbeTrainer(PROBE), folder=tmp_path).found_rate == outcome.found_rate
     assert (tmp_path / "lr-find.json").stat().st_mtime_ns == kept
     assert replay(hot, ProbeTrainer(PROBE), fixes=[change("weight_decay", 0.1)]).found_rate is None
+
+
+class Scripted:
+    """A trainer whose losses are known: seeds differ much, and the change gains one percent with every seed."""
+
+    spec, digest, device, small = "scripted", "", "cpu", False
+
+    def settle(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(hyperparameters)
+
+    def planned_steps(self, hyperparameters: Mapping[str, Any]) -> int | None:
+        return 160
+
+    def check(self, job: Job) -> None:
+        pass
+
+    def train(self, jobs: Iterable[Job], *, stop: Stop | None, deadline: float, begin: Begin) -> Iterator[tuple[Job, Trained]]:
+        for job in jobs:
+            loss = (1.0 + 0.1 * (-1) ** job.seed) * (0.99 if job.hyperparameters["learning_rate"] != HOT["learning_rate"] else 1.0)
+            rows = [{"step": float(step), "train/loss": loss} for step in range(1, job.steps + 1)]
+            yield job, Trained(rows, job.steps, job.total_steps, loss)
+
+    def find_rate(self, run: Run) -> None:
+        return None
+
+    def remarks(self) -> list[str]:
+        return []
+
+
+def test_the_exact_test_counts_at_the_last_look_only(hot: RunReport) -> None:
+    """Five seeds that agree would pass it; it may be asked once, and eight were allowed."""
+    recorded, prescription = replay(hot, Scripted(), Settings(seeds=8), fixes=[LOWER]).arms[:2]
+    assert len(recorded.seeds) == len(prescription.seeds) == 8
+    assert prescription.comparison is not None and prescription.comparison.decision == BETTER
