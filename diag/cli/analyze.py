@@ -83,7 +83,7 @@ def command(
             jobs=jobs,
             on_progress=progress,
         )
-    layout = Layout.of_file() if output not in (None, "-") else Layout.of_stream(sys.stdout)
+    layout = Layout.of_output(output)
     write_output(render(report, layout.with_(fail_on=fail_on, verbose=verbose)), output)
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import click
 
 from diag.cli.common import StatusLine, one_run, probe_options, refuse_overwriting, write_output
+from diag.cli.probes import probe_file
 
 EXIT_INCONCLUSIVE = 3
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -61,13 +61,13 @@ def command(
     from diag.report import Layout
     from diag.report.batch_find import json, text
 
-    refuse_overwriting(output, [probe.rpartition(":")[0] or probe, *([run] if run else [])])
+    refuse_overwriting(output, [probe_file(probe), *([run] if run else [])])
     examined = None if run is None else one_run(run).run
     function = load(probe)
     with StatusLine() as line:
         test = batch_test(
             function, examined, most=most, limit=limit, device=device, on_trial=lambda size: line.show(f"trying a micro-batch of {size}")
         )
-    layout = Layout.of_file() if output not in (None, "-") else Layout.of_stream(sys.stdout)
+    layout = Layout.of_output(output)
     write_output((json if format_ == "json" else text)(test, layout), output)
     return 0 if test.suggested is not None else EXIT_INCONCLUSIVE

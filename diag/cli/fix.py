@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,7 +108,7 @@ def command(
         parts = [unified(mark + old, mark + new, _relative(path)) for (path, old, new, _), mark in zip(done, marks, strict=True)]
         write_output("".join(parts), output)
         return 0
-    layout = Layout.of_file() if output not in (None, "-") else Layout.of_stream(sys.stdout)
+    layout = Layout.of_output(output)
     write_output(renderer(format_)(prescriptions, layout.with_(verbose=explain)), output)
     for path, before, after, encoding in done if apply_to is not None else ():
         if before == after:

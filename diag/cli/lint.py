@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -86,7 +85,7 @@ def command(
     render = renderer(format_)
     refuse_overwriting(output, (*configs, *((base,) if base else ())))
     report = lint(configs, options_of(said), select=select, ignore=ignore, base=base)
-    layout = Layout.of_file() if output not in (None, "-") else Layout.of_stream(sys.stdout)
+    layout = Layout.of_output(output)
     write_output(render(report, layout.with_(fail_on=fail_on, verbose=verbose)), output)
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)

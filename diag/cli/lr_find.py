@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +76,7 @@ def command(
 
         say(0, orders)
         test = range_test(function, examined, low=low, high=high, steps=steps, orders=orders, device=device, on_sweep=say)
-    layout = Layout.of_file() if output not in (None, "-") else Layout.of_stream(sys.stdout)
+    layout = Layout.of_output(output)
     if plot is not None:
         write_file(_drawing(test, plot), plot)
     write_output((json if format_ == "json" else text)(test, layout), output)

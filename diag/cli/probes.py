@@ -61,7 +61,7 @@ class Source:
     def files(self) -> Iterator[str]:
         """What is read, which no output may be written over."""
         if self.probe is not None:
-            yield self.probe.rpartition(":")[0] or self.probe
+            yield probe_file(self.probe)
         yield from (name for name in (self.data, self.eval_data) if name is not None)
         if self.model is not None and (folder := Path(self.model).expanduser()).is_dir():
             yield from map(str, folder.iterdir())
@@ -83,6 +83,11 @@ class Source:
 
         assert self.model is not None and self.data is not None  # narrows the type; see check
         return huggingface.load(self.model, self.data, eval_data=self.eval_data, allow_download=self.allow_download, run=run)
+
+
+def probe_file(spec: str) -> str:
+    """The file or module that a probe is in, as its spec names it."""
+    return spec.rpartition(":")[0] or spec
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,7 +148,7 @@ def command(
         click.echo(f"diag: the same command goes on from what is finished in {folder}", err=True)
         raise
     write(folder / OUTCOME, render_json(outcome))
-    layout = Layout.of_file() if output not in (None, "-") else Layout.of_stream(sys.stdout)
+    layout = Layout.of_output(output)
     write_output(render_json(outcome) if format_ == "json" else render(outcome, layout), output)
     return outcome.exit_code
 

@@ -7,6 +7,7 @@ A format is found through the ``diag.reports`` entry point group; the entry poin
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TextIO
@@ -55,6 +56,11 @@ class Layout:
     def of_file(cls) -> Layout:
         """What suits a UTF-8 file: the default width, no colours."""
         return cls()
+
+    @classmethod
+    def of_output(cls, output: str | None) -> Layout:
+        """What suits an ``--output`` option: a file, or stdout for None and ``-``."""
+        return cls.of_stream(sys.stdout) if output in (None, "-") else cls.of_file()
 
     def with_(self, **changes: Any) -> Layout:
         """A copy with some attributes changed."""
