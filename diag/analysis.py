@@ -230,7 +230,7 @@ def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Pr
             return otherwise
 
     profile = settings.profile or default_profile(run.dialect)
-    findings, skipped, crashes = examine(run, settings.select, settings.ignore)
+    findings, skipped, crashes, examined = examine(run, settings.select, settings.ignore)
     problems += [_crash(run, f"check {crash.code}", crash.error) for crash in crashes]
     diagnosis = guarded("the diagnosis", lambda: diagnose(run, findings), Diagnosis(INCONCLUSIVE, 0.0))
     replayed = settings.replayed if settings.replayed is not None and settings.replayed.is_of(run.id, run.path) else None
@@ -248,6 +248,7 @@ def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Pr
         fixes=fixes,
         overrides=overrides,
         replayed=replayed,
+        examined=tuple(examined),
     )
     return report, problems
 

@@ -33,11 +33,12 @@ class Crash(NamedTuple):
 
 
 class Examined(NamedTuple):
-    """What the battery says of one run."""
+    """What the battery says of one run; ``judged`` are the codes of the checks that came to an answer, sorted."""
 
     findings: list[Finding]
     skipped: list[Skipped]
     crashes: list[Crash]
+    judged: list[str]
 
 
 @cache
@@ -86,7 +87,7 @@ def missing(check: Check, run: Run) -> str:
 def examine(run: Run, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> Examined:
     """Run the battery on one run."""
     examination = Examination(run)
-    result = Examined([], [], [])
+    result = Examined([], [], [], [])
     for check in selected(select, ignore):
         if examination.is_reward_driven and not check.reward_logs:
             result.skipped.append(Skipped(check.code, "a reward-driven run; its loss does not measure progress"))
@@ -96,6 +97,7 @@ def examine(run: Run, select: Iterable[str] = (), ignore: Iterable[str] = ()) ->
             continue
         try:
             result.findings.extend(check.examine(examination))
+            result.judged.append(check.code)
         except Skip as skip:
             result.skipped.append(Skipped(check.code, str(skip)))
         except Exception as error:

@@ -52,6 +52,21 @@ class Problem:
     named: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A finding that the user accepted: shown and counted, but it never fails the gate.
+
+    Attributes:
+        finding: what was found.
+        reason: why that is fine, in the user's words.
+        by: where it is accepted: a baseline, a ``.diagignore`` or a configuration, with its line where it has one.
+    """
+
+    finding: Finding
+    reason: str
+    by: str
+
+
 @dataclass(frozen=True)
 class RunReport:
     """One run and everything that was concluded about it.
@@ -65,6 +80,8 @@ class RunReport:
         fixes: what to change, in order; those of rank 1 together make the first prescription.
         overrides: the rank-1 fixes in the words of the run's framework.
         replayed: the result of a replay that the causes were ranked by, None if there was none.
+        examined: code of every check that judged this run: neither left out nor skipped nor crashed; sorted.
+        accepted: findings that the user accepted; they are not among ``findings``.
     """
 
     run: Run
@@ -75,6 +92,8 @@ class RunReport:
     fixes: tuple[Fix, ...]
     overrides: Overrides | None
     replayed: Replayed | None = None
+    examined: tuple[str, ...] = ()
+    accepted: tuple[Accepted, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The run's object in the JSON report."""
@@ -93,6 +112,8 @@ class RunReport:
             "causes": [{"cause": c.cause, "score": plain(c.score), "because": list(c.because)} for c in diagnosis.causes],
             "questions": list(diagnosis.questions),
             "findings": [_finding(finding) for finding in self.findings],
+            "accepted": [{"finding": _finding(a.finding), "reason": a.reason, "by": a.by} for a in self.accepted],
+            "examined": list(self.examined),
             "skipped": [{"code": code, "reason": reason} for code, reason in self.skipped],
             "notes": list(run.notes),
             "best_checkpoint": None

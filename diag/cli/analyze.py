@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from diag.cli.common import count, names, problem_line, report_options, write_output
+from diag.cli.common import count, names, problem_line, report_options
+from diag.cli.outputs import outputs, refuse_inputs, write_reports
 
 
 @click.command()
@@ -34,7 +35,7 @@ from diag.cli.common import count, names, problem_line, report_options, write_ou
 def command(
     paths: tuple[str, ...],
     format_: str,
-    output: str | None,
+    outputs_: tuple[str, ...],
     fail_on: str,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
@@ -64,9 +65,10 @@ def command(
       130  interrupted
     """
     from diag.analysis import analyze
-    from diag.report import Layout, renderer
+    from diag.report import formats, renderer
 
-    render = renderer(format_)
+    wanted = outputs(outputs_, format_, formats())
+    refuse_inputs(wanted, paths)
     with _Progress() as progress:
         report = analyze(
             list(paths),
@@ -83,8 +85,7 @@ def command(
             jobs=jobs,
             on_progress=progress,
         )
-    layout = Layout.of_output(output)
-    write_output(render(report, layout.with_(fail_on=fail_on, verbose=verbose)), output)
+    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), fail_on=fail_on, verbose=verbose)
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)
     return report.exit_code(fail_on)

@@ -51,9 +51,19 @@ def _together(*options: Decorator) -> Decorator:
 
 OUTPUT = click.option("--output", "-o", metavar="FILE", help="Write the report to FILE instead of the terminal.")
 
+FORMATS = "text, json"
+"""Report formats as the help names them."""
+
 report_options = _together(
-    click.option("--format", "format_", default="text", show_default=True, metavar="NAME", help="Report format: text or json."),
-    OUTPUT,
+    click.option("--format", "format_", default="text", show_default=True, metavar="NAME", help=f"Report format: {FORMATS}."),
+    click.option(
+        "--output",
+        "-o",
+        "outputs_",
+        multiple=True,
+        metavar="[FORMAT=]FILE",
+        help="Write the report to FILE instead of the terminal; with FORMAT= one more report, as often as wanted.",
+    ),
     click.option(
         "--fail-on",
         type=click.Choice(["error", "warning", "info", "never"]),
@@ -138,21 +148,26 @@ def write_file(content: bytes, path: str) -> None:
     """
     try:
         Path(path).write_bytes(content)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def write_output(text: str, output: str | None) -> None:
+def write_output(content: str | bytes, output: str | None) -> None:
     """Write to a file, or to stdout; a reader that has left (``| head``) is no error.
 
     Raises:
-        UsageError: the file cannot be written.
+        UsageError: the file cannot be written, or bytes would be written to a terminal.
     """
     if output is not None and output != "-":
-        write_file(text.encode("utf-8"), output)
+        write_file(content.encode("utf-8") if isinstance(content, str) else content, output)
         return
+    if isinstance(content, bytes) and sys.stdout.isatty():
+        raise UsageError("this format is not for a terminal; write it to a file with --output FILE")
     try:
-        sys.stdout.write(text)
+        if isinstance(content, str):
+            sys.stdout.write(content)
+        else:
+            sys.stdout.buffer.write(content)
         sys.stdout.flush()
     except BrokenPipeError:
         from diag.cli import silence_stdout

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from diag.cli.common import count, names, problem_line, refuse_overwriting, report_options, write_output
+from diag.cli.common import count, names, problem_line, report_options
+from diag.cli.outputs import outputs, refuse_inputs, write_reports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +56,7 @@ def command(
     configs: tuple[str, ...],
     base: str | None,
     format_: str,
-    output: str | None,
+    outputs_: tuple[str, ...],
     fail_on: str,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
@@ -79,14 +80,12 @@ def command(
       130  interrupted
     """
     from diag.linting import lint
-    from diag.report import Layout
-    from diag.report.lint import renderer
+    from diag.report.lint import FORMATS, renderer
 
-    render = renderer(format_)
-    refuse_overwriting(output, (*configs, *((base,) if base else ())))
+    wanted = outputs(outputs_, format_, FORMATS)
+    refuse_inputs(wanted, (*configs, *((base,) if base else ())))
     report = lint(configs, options_of(said), select=select, ignore=ignore, base=base)
-    layout = Layout.of_output(output)
-    write_output(render(report, layout.with_(fail_on=fail_on, verbose=verbose)), output)
+    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), fail_on=fail_on, verbose=verbose)
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)
     for path in report.unrecognized:

@@ -1,7 +1,7 @@
 """Report formats: one module a format, each a function from a Report and a Layout to text.
 
 A format is found through the ``diag.reports`` entry point group; the entry point names a function
-``render(report: Report, layout: Layout) -> str``.
+``render(report: Report, layout: Layout) -> str``, or to bytes where the format is none of text.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
-from diag.errors import UsageError
 from diag.terminal import speaks_unicode, wants_colour
 from diag.vocabulary import ERROR
 
@@ -79,16 +78,21 @@ def _columns(stream: TextIO) -> int:
     return min(max(width, NARROWEST), WIDEST)
 
 
-def renderer(name: str) -> Callable[[Report, Layout], str]:
+def formats() -> list[str]:
+    """The names of the registered report formats, sorted."""
+    from diag import plugins
+
+    return sorted(plugins.points(GROUP))
+
+
+def renderer(name: str) -> Callable[[Report, Layout], str | bytes]:
     """The render function of a format.
 
     Raises:
         UsageError: there is no such format.
     """
     from diag import plugins
+    from diag.choices import choose
 
-    found = plugins.points(GROUP)
-    if name not in found:
-        raise UsageError(f"no report format {name!r}; there are: {', '.join(sorted(found)) or 'none (is the package installed?)'}")
-    render: Callable[[Report, Layout], str] = found[name].load()
+    render: Callable[[Report, Layout], str | bytes] = plugins.points(GROUP)[choose("the report format", name, formats())].load()
     return render

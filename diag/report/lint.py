@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from json import dumps
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from diag.choices import choose
 from diag.dialects.draft import yaml_scalar
 from diag.dialects.interpret import framework
-from diag.errors import UsageError
 from diag.fixes import DISPLAY, REMOVE, RENAME, REWRITE
 from diag.report.text import SEVERITY_COLOURS
 from diag.terminal import paint, safe, to_ascii, wrap
-from diag.text import counted, nearest, show
+from diag.text import counted, show
 from diag.vocabulary import SEVERITIES
 
 if TYPE_CHECKING:
@@ -22,18 +22,6 @@ if TYPE_CHECKING:
     from diag.report import Layout
 
 INDENT = "    "
-
-
-def renderer(name: str) -> Callable[[LintReport, Layout], str]:
-    """The render function of a format.
-
-    Raises:
-        UsageError: there is no such format.
-    """
-    formats = {"text": text, "json": json}
-    if name not in formats:
-        raise UsageError(f"no report format {name!r}{nearest(name, formats)}; there are: {', '.join(formats)}")
-    return formats[name]
 
 
 def json(report: LintReport, layout: Layout) -> str:
@@ -122,3 +110,16 @@ def _closing(report: LintReport) -> Iterator[str]:
     yield f"{counted(len(report.configs), 'config')}: {', '.join(counts) or 'nothing found'}"
     if any(fix.applicability != DISPLAY for entry in report.configs for violation in entry.violations for fix in violation.fixes):
         yield "`diag fix CONFIG` writes the changes; `diag explain CODE` tells more of a rule"
+
+
+FORMATS: Final[dict[str, Callable[[LintReport, Layout], str]]] = {"text": text, "json": json}
+"""Report formats of configs, by name."""
+
+
+def renderer(name: str) -> Callable[[LintReport, Layout], str]:
+    """The render function of a format.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    return FORMATS[choose("the report format", name, list(FORMATS))]
