@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
 
     from diag import loading
+    from diag.check import Finding
     from diag.replayed import Replayed
 
 T = TypeVar("T")
+Sift = Callable[[list["Finding"]], list["Finding"]]
+"""Chooses the findings that count, of those that the checks came to."""
 Progress = Callable[[int, int, str], None]
 """Called after each file read and each run judged: how many are done, how many are known, and which one it was."""
 
@@ -85,13 +88,15 @@ def analyze(
         raise UsageError("no path was given")
     if jobs < 1:
         raise UsageError(f"jobs is {jobs}; it must be at least 1")
-    settings = Settings(
-        select=_checked_codes(select),
-        ignore=_checked_codes(ignore),
-        context=_context(method, model_parameters, dataset_size),
-        dialect=_checked_dialect(dialect),
-        profile=_checked_profile(profile),
-        replayed=_replayed(replayed),
+    settings = make_settings(
+        select=select,
+        ignore=ignore,
+        method=method,
+        model_parameters=model_parameters,
+        dataset_size=dataset_size,
+        dialect=dialect,
+        profile=profile,
+        replayed=replayed,
     )
     with _Workers(jobs) as workers:
         runs, problems = _load(paths, adapter, tracking_uri, workers, progress := _Counter(on_progress))
@@ -104,6 +109,32 @@ def analyze(
             problems += crashes
             progress.step(run.id)
     return Report(tuple(judged), tuple(sorted(dict.fromkeys(problems), key=lambda p: (p.path, p.kind, p.message))))
+
+
+def make_settings(
+    *,
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    method: str | None = None,
+    model_parameters: float | None = None,
+    dataset_size: int | None = None,
+    dialect: str | None = None,
+    profile: str | None = None,
+    replayed: str | os.PathLike[str] | None = None,
+) -> Settings:
+    """Settings from what the user said; the arguments are those of ``analyze``.
+
+    Raises:
+        UsageError: an argument is wrong.
+    """
+    return Settings(
+        select=_checked_codes(select),
+        ignore=_checked_codes(ignore),
+        context=_context(method, model_parameters, dataset_size),
+        dialect=_checked_dialect(dialect),
+        profile=_checked_profile(profile),
+        replayed=_replayed(replayed),
+    )
 
 
 def _load(
@@ -203,10 +234,15 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Problem]]:
+def judge(run: Run, settings: Settings = Settings(), *, sift: Sift | None = None) -> tuple[RunReport, list[Problem]]:
     """Examine, diagnose and prescribe for one run that was read already.
 
     A crash of one part is a bug; it becomes a problem, and the other parts still say what they can.
+
+    Args:
+        run: the run.
+        settings: what the user decided.
+        sift: what to conclude from, of all that was found; everything if None.
     """
     from diag.battery import examine
     from diag.diagnosis import Diagnosis, diagnose
@@ -231,6 +267,7 @@ def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Pr
 
     profile = settings.profile or default_profile(run.dialect)
     findings, skipped, crashes, examined = examine(run, settings.select, settings.ignore)
+    findings = findings if sift is None else sift(findings)
     problems += [_crash(run, f"check {crash.code}", crash.error) for crash in crashes]
     diagnosis = guarded("the diagnosis", lambda: diagnose(run, findings), Diagnosis(INCONCLUSIVE, 0.0))
     replayed = settings.replayed if settings.replayed is not None and settings.replayed.is_of(run.id, run.path) else None

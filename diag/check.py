@@ -98,6 +98,13 @@ class Check(Documented):
     """Canonical metrics without which the check is skipped; ``eval/loss`` is met by any evaluation loss."""
     reward_logs: ClassVar[bool] = False
     """Whether the check also applies to reward-driven runs (GRPO, PPO, DPO), whose loss does not measure progress."""
+    premature: ClassVar[str] = ""
+    """Why the check says nothing of a run that is still going on; "" where it can."""
+    patience: ClassVar[float] = 0.05
+    """Share of the steps so far for which a finding must have stood before it is told of a run that is still going on. 0 for what one look
+    shows for good: a NaN, a crash, a setting. ``benchmarks/watch_prefixes.py`` measures what more looks than one cost in false alarms."""
+    momentary: ClassVar[bool] = False
+    """Whether single values show it, so that it can be asked of the newest rows alone, where a log is too long to be read at once."""
 
     def examine(self, examination: Examination) -> Iterable[Finding]:
         """Yield findings; raise Skip when the data cannot tell."""

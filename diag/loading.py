@@ -104,6 +104,14 @@ def discover(
     return [_find_file(place, chosen, report)]
 
 
+def is_uri(path: str) -> bool:
+    """Whether this is no path here but a URI that an adapter reads."""
+    match = _URI.match(path)
+    if match is None or Path(path).exists():
+        return False
+    return any(match[1].lower() in adapter.schemes for adapter in registry.registry().adapters.values())
+
+
 def _find_uri(uri: str, scheme: str, chosen: Adapter | None, tracking_uri: str | None) -> Source:
     adapters = [chosen] if chosen else list(registry.registry().adapters.values())
     for candidate in adapters:
@@ -150,7 +158,7 @@ def _search(base: Path, chosen: Adapter | None, report: Callable[[Problem], None
     claimed: dict[Path, str] = {}
     seen: set[tuple[str, tuple[Path, ...], str, tuple[tuple[str, str], ...]]] = set()
     broken: dict[str, str] = {}
-    for folder in _folders(base, report):
+    for folder in folders(base, report):
         if chosen is not None:
             adapters = [chosen]
         else:
@@ -177,7 +185,7 @@ def _search(base: Path, chosen: Adapter | None, report: Callable[[Problem], None
                 yield source
 
 
-def _folders(base: Path, report: Callable[[Problem], None]) -> Iterator[Folder]:
+def folders(base: Path, report: Callable[[Problem], None]) -> Iterator[Folder]:
     """Every folder from ``base`` down, parents first, names sorted, links after real folders, none twice."""
     visited: set[tuple[int, int]] = set()
     pending = [base]
@@ -252,8 +260,10 @@ def settle(
     *,
     problems: Sequence[Problem] = (),
     on_problem: Callable[[Problem], None] | None = None,
+    freshest: bool = False,
 ) -> list[Run]:
-    """The distinct runs of the readings, with unique ids and relative paths.
+    """The distinct runs of the readings, with unique ids and relative paths; of two formats of one run the more faithful one, or the
+    one that has come furthest if ``freshest``.
 
     Raises:
         InputError: there were sources, but none could be read.
@@ -262,7 +272,7 @@ def settle(
     done = list(readings)
     failed = list(problems) + [reading.problem for reading in done if reading.problem is not None]
     base = Path(os.fspath(path))
-    runs = merged([run for reading in done for run in reading.runs], keep_empty=not base.is_dir())
+    runs = merged([run for reading in done for run in reading.runs], keep_empty=not base.is_dir(), freshest=freshest)
     if not runs:
         if failed:
             first = failed[0]

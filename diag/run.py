@@ -169,6 +169,7 @@ class Run:
         native_names: canonical metric name to the name it was logged under.
         root: absolute folder of the run on this machine, "" for remote runs.
         config: every key of the run's configuration under its native name, nested keys joined by dots.
+        ongoing: whether it is to be judged as one that still goes on; said by who follows it, never by an adapter.
     """
 
     id: str
@@ -186,6 +187,7 @@ class Run:
     native_names: dict[str, str] = field(default_factory=dict)
     root: str = ""
     config: dict[str, Hyperparameter] = field(default_factory=dict)
+    ongoing: bool = False
 
     def curve(self, metric: str) -> Curve | None:
         """The Curve of a canonical (or native) metric name, None if it was not logged."""

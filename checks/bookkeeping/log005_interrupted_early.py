@@ -40,6 +40,7 @@ class InterruptedEarly(Check):
     name = "interrupted-early"
     severity = INFO
     reward_logs = True
+    premature = "it has not ended"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

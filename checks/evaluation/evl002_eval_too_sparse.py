@@ -44,6 +44,7 @@ class EvalTooSparse(Check):
     severity = INFO
     needs = ("eval/loss",)
     rules = ("S1-187", "S3-177", "S3-178", "S3-179", "S3-190")
+    premature = "more evaluations may follow"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one remark, about the evaluation with the most points."""

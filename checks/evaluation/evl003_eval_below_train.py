@@ -92,6 +92,7 @@ class EvalBelowTrain(Check):
     severity = WARNING
     needs = ("train/loss", "eval/loss")
     rules = ("S1-003", "S1-077", "S1-108", "S3-047", "S3-191")
+    premature = "a gap between training and evaluation loss may still open"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding, about the first evaluation loss."""

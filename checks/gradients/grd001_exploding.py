@@ -55,6 +55,7 @@ class ExplodingGradients(Check):
     severity = WARNING
     needs = ("grad_norm",)
     rules = ("S1-088", "S3-173")
+    patience = 0.1
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding: growth, else a burst at the start, else jumps."""

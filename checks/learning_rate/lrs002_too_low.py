@@ -47,6 +47,7 @@ class LearningRateTooLow(Check):
     severity = WARNING
     needs = ()
     rules = ("S1-059", "S1-060", "S3-034")
+    premature = "the loss has not had all of its steps to fall, nor the rate to rise"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

@@ -45,6 +45,7 @@ class NeverWarmsUp(Check):
     severity = WARNING
     needs = ()
     rules = ("S1-142", "S3-056", "S3-058")
+    premature = "the warmup may still be going on"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

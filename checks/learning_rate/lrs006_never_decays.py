@@ -44,6 +44,7 @@ class NeverDecays(Check):
     severity = INFO
     needs = ()
     rules = ("S0-007", "S3-015")
+    premature = "the rate may still decay"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

@@ -39,6 +39,7 @@ class MissingWarmup(Check):
     severity = WARNING
     needs = ()
     rules = ("S1-144", "S3-011", "S3-017", "S3-058")
+    patience = 0.0
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

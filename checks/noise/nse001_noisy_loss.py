@@ -47,6 +47,7 @@ class NoisyLoss(Check):
     severity = WARNING
     needs = ("train/loss",)
     rules = ("S1-068", "S3-120", "S3-122")
+    patience = 0.1
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

@@ -63,6 +63,7 @@ class OverfitGap(Check):
     severity = WARNING
     needs = ("eval/loss",)
     rules = ("S0-045", "S1-075", "S3-114", "S3-205")
+    patience = 0.1
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """One finding an evaluation loss that overfits; the first carries the verdict."""

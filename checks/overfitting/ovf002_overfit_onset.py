@@ -46,6 +46,7 @@ class OverfitOnset(Check):
     severity = INFO
     needs = ("eval/loss", "train/loss")
     rules = ("S1-074",)
+    patience = 0.1
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding, for the first evaluation loss."""

@@ -51,6 +51,7 @@ class Memorization(Check):
     severity = INFO
     needs = ("train/loss",)
     rules = ("S3-012", "S3-188")
+    patience = 0.1
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

@@ -38,6 +38,7 @@ class BestCheckpointNotLast(Check):
     severity = INFO
     needs = ("eval/loss",)
     rules = ("S1-074", "S3-176")
+    premature = "the evaluation loss may still improve"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding, for the first evaluation loss."""

@@ -43,6 +43,7 @@ class RewardCollapse(Check):
     needs = ("reward",)
     rules = ("S1-177",)
     reward_logs = True
+    patience = 0.1
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

@@ -46,6 +46,7 @@ class KlBlowUp(Check):
     severity = WARNING
     needs = ("kl",)
     reward_logs = True
+    premature = "the level at which the divergence settles is not known yet"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

@@ -48,6 +48,7 @@ class RewardFlat(Check):
     needs = ("reward",)
     rules = ("S1-060", "S3-123")
     reward_logs = True
+    premature = "the reward may still rise"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

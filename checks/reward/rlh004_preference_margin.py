@@ -44,6 +44,7 @@ class PreferenceMargin(Check):
     name = "preference-margin"
     severity = INFO
     reward_logs = True
+    premature = "the margin may still grow"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one remark."""

@@ -50,6 +50,7 @@ class PolicyFroze(Check):
     needs = ("reward", "grad_norm")
     rules = ("S1-177",)
     reward_logs = True
+    patience = 0.25
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

@@ -46,6 +46,7 @@ class PolicyBarelyMoved(Check):
     needs = ("reward", "kl")
     rules = ("S1-060", "S3-123")
     reward_logs = True
+    premature = "the policy is still on its way"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

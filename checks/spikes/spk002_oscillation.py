@@ -56,6 +56,7 @@ class Oscillation(Check):
     severity = WARNING
     needs = ("train/loss",)
     rules = ("S1-062", "S3-033", "S3-120", "S3-121")
+    patience = 0.25
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

@@ -46,6 +46,7 @@ class EvalSwings(Check):
     severity = WARNING
     needs = ("eval/loss",)
     rules = ("S1-062", "S3-121")
+    patience = 0.1
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding, for the noisiest evaluation loss."""

@@ -91,6 +91,7 @@ class StillImproving(Check):
     severity = WARNING
     needs = ()
     rules = ("S1-073", "S3-118", "S3-119")
+    premature = "a loss that still falls is what it should do"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

@@ -100,6 +100,7 @@ class NoProgress(Check):
     severity = ERROR
     needs = ("train/loss",)
     rules = ("S1-059", "S1-076", "S3-034")
+    patience = 0.5
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

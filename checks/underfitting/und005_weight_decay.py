@@ -42,6 +42,7 @@ class WeightDecay(Check):
     severity = WARNING
     needs = ()
     rules = ("S1-081", "S1-082", "S3-077")
+    premature = "where the loss stops is known at its end"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

@@ -44,6 +44,7 @@ class EarlyPlateau(Check):
     severity = INFO
     needs = ("train/loss",)
     rules = ("S1-061", "S1-076")
+    premature = "a plateau may still be left"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

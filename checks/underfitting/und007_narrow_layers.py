@@ -45,6 +45,7 @@ class NarrowLayers(Check):
     severity = WARNING
     needs = ()
     rules = ("S1-200",)
+    premature = "where the loss levels off is known at its end"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

@@ -60,6 +60,7 @@ class BarelyFitted(Check):
     severity = WARNING
     needs = ("train/loss", "eval/loss")
     rules = ("S1-059", "S1-069", "S1-073", "S1-200")
+    premature = "a gap between training and evaluation loss may still open"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
