@@ -43,9 +43,10 @@ class Look(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A run that was read: its key, when its files were last written (ns), and at which look they first showed it."""
+    """A run that was read: where from, its key, when its files were last written (ns), and at which look they first showed it."""
 
     run: Run
+    source: Source
     key: Key
     written: int
     appeared: int
@@ -124,9 +125,8 @@ class Follower:
 
     def newest(self) -> Run | None:
         """The newest rows of the run that is followed, None where they cannot be read by themselves."""
-        if self._followed is None:
-            return None
-        return next((newest_rows(source) for source in self._readings if _key(source, "", "")[:2] == self._followed.key[:2]), None)
+        followed = self._followed
+        return None if followed is None else newest_rows(followed.source)
 
     def _snapshot(self) -> dict[str, State]:
         """The state of every file below a folder, or of a file and those that are read with it."""
@@ -151,7 +151,7 @@ class Follower:
         """The reading of a source, from memory where its files are as they were."""
         state = self._state(source, self._files)
         known = self._readings.get(source)
-        if known is None or known[0] != state or known[1] != ended or source.uri:
+        if known is None or known[0] != state or known[1] != ended or known[2].problem is not None or source.uri:
             options = source.options if ended or source.uri else (*source.options, WRITING)
             known = (state, ended, attempt(replace(source, options=options)))
             self._readings[source] = known
@@ -171,7 +171,7 @@ class Follower:
             written = max((state[2] for _, state in self._state(source, self._files)), default=0)
             if run.curves or run.events:
                 first = self._appeared.setdefault(key, (self._looks, written))
-                candidates.append(Candidate(run, key, written, first[0]))
+                candidates.append(Candidate(run, source, key, written, first[0]))
         return candidates
 
     def _choose(self, candidates: Sequence[Candidate]) -> Candidate | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
@@ -10,7 +11,7 @@ from diag import loading
 from diag.result import Problem
 from diag.run import Run
 from diag.watching import events
-from diag.watching.events import Event, Finished, Found, Progress, Started, Trouble
+from diag.watching.events import Event, Finished, Progress, Started, Trouble
 from diag.watching.follow import Follower, Key, Look
 from diag.watching.monitor import Monitor
 from diag.watching.pace import Pace
@@ -49,6 +50,32 @@ class Limits(NamedTuple):
     timeout: float | None = None
 
 
+class Reader(threading.Thread):
+    """Reads the log beside the loop, which goes on to look at its newest rows where that takes long."""
+
+    def __init__(self, follower: Follower) -> None:
+        super().__init__(name="diag-reader", daemon=True)  # an interrupt need not wait for it
+        self.began = time.monotonic()
+        self._follower = follower
+        self._look: Look | None = None
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Read; called by ``start``."""
+        try:
+            self._look = self._follower.look()
+        except BaseException as error:  # raised again where the look is taken
+            self._error = error
+
+    def look(self, seconds: float | None = None) -> Look | None:
+        """What was seen, None if that takes longer than so many more seconds."""
+        self.join(seconds)
+        if self._error is not None:
+            raise self._error
+        return self._look
+
+
 class Loop:
     """Looks, tells, rests, until it is over.
 
@@ -58,27 +85,17 @@ class Loop:
         stop: what to end on at once.
         process: the one that trains, None if unknown.
         limits: how often and how long.
-        clock: seconds, monotonic.
-        sleep: rests for so many seconds.
     """
 
     def __init__(
-        self,
-        follower: Follower,
-        make_monitor: Callable[[], Monitor],
-        stop: StopRule,
-        process: Process | None,
-        limits: Limits,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        self, follower: Follower, make_monitor: Callable[[], Monitor], stop: StopRule, process: Process | None, limits: Limits
     ) -> None:
         self._follower, self._make_monitor, self._stop, self._process = follower, make_monitor, stop, process
         self._limits = limits._replace(interval=max(limits.interval, REMOTE_INTERVAL)) if follower.is_remote else limits
-        self._clock, self._sleep = clock, sleep
         self._monitor = make_monitor()
-        self._pace, self._glances = Pace(SHARE, clock), Pace(GLANCE_SHARE, clock)
-        self._began = self._written = self._missed = self._progressed = clock()
+        self._pace, self._glances = Pace(SHARE), Pace(GLANCE_SHARE)
+        self._began = self._written = self._missed = self._progressed = time.monotonic()
+        self._reader: Reader | None = None
         self._run: Run | None = None
         self._key: Key | None = None
         self._is_shrunk = False
@@ -91,28 +108,49 @@ class Loop:
         while True:
             if self._follower.has_changed():
                 is_unread = is_unseen = True
-                self._written = self._written if self._follower.is_remote else self._clock()
+                self._written = self._written if self._follower.is_remote else time.monotonic()
             reason = self._over()
-            told: list[Event] = []
-            if reason or (is_unread and self._pace.is_due):
-                with self._pace.work():
-                    told = list(self._look(reason))
-                is_unread = self._is_shrunk
-                is_unseen = False
-            elif is_unseen and self._glances.is_due:
-                with self._glances.work():
-                    told = list(self._glance())
-                is_unseen = False
+            if reason:
+                told = self._last_look(reason)
+            else:
+                if self._reader is None and is_unread and self._pace.is_due:
+                    self._reader = Reader(self._follower)
+                    is_unread = is_unseen = False
+                told = self._next_look()
+                is_unread |= self._is_shrunk or bool(self._problems)  # a file that is made readable shows no change
+                if is_unseen and self._run is not None and self._glances.is_due:
+                    told += self._glance()
+                    is_unseen = False
             yield from told
-            detail = self._reason_to_stop(told)
+            detail = self._reason_to_stop()
             if reason or detail:
                 yield Finished(reason or events.STOPPED, self._monitor.report, tuple(self._problems), detail)
                 return
-            self._sleep(self._limits.interval)
+            if self._reader is None:
+                time.sleep(self._limits.interval)
+
+    def _next_look(self) -> list[Event]:
+        """What the look that is under way saw, if it is done within an interval."""
+        reader = self._reader
+        look = None if reader is None else reader.look(self._limits.interval)
+        if reader is None or look is None:
+            return []
+        self._reader = None
+        told = list(self._take(look))
+        self._pace.worked(reader.began)
+        return told
+
+    def _last_look(self, reason: str) -> list[Event]:
+        """What there is to tell at the end."""
+        told: list[Event] = []
+        if self._reader is not None and (look := self._reader.look()) is not None:
+            told += self._take(look)
+        ended = reason in (events.ENDED, events.CUT_OFF, events.IDLE, events.GONE)
+        return [*told, *self._take(self._follower.look(ended=ended), reason, ended=ended)]
 
     def _over(self) -> str:
         """Why the watch is over, "" if it is not."""
-        now, limits = self._clock(), self._limits
+        now, limits = time.monotonic(), self._limits
         if self._process is not None and not self._process.is_alive:
             return events.GONE
         if limits.timeout is not None and now - self._began >= limits.timeout:
@@ -129,14 +167,12 @@ class Loop:
             return events.CUT_OFF if quiet >= CRASH_QUIET else ""
         return ""
 
-    def _look(self, reason: str) -> Iterator[Event]:
-        """Read the log and judge the run; ``reason`` is why this is the last look, "" if it is not."""
-        ended = reason in (events.ENDED, events.CUT_OFF, events.IDLE, events.GONE)
-        look = self._follower.look(ended=ended)
+    def _take(self, look: Look, reason: str = "", *, ended: bool = False) -> Iterator[Event]:
+        """Judge what was seen; ``reason`` is why this is the last look, "" if it is not, ``ended`` whether the run is over."""
         yield from self._troubles(look, reason)
         run = look.run
         if run is None:
-            self._missed = self._clock() if self._run is not None else self._missed
+            self._missed = time.monotonic() if self._run is not None else self._missed
             self._run = None
             return
         before = self._run
@@ -149,27 +185,30 @@ class Loop:
         if is_new:
             self._monitor = self._make_monitor()
         if before is None or run.steps != before.steps:
-            self._written = self._clock() if self._follower.is_remote else self._written
+            self._written = time.monotonic() if self._follower.is_remote else self._written
         self._run, self._key = run, look.key
         told = self._monitor.see(run, ended=ended)
         report = self._monitor.report
         assert report is not None  # just made
         if is_new:
-            self._progressed = self._clock()
+            self._progressed = time.monotonic()
             yield Started(report)
         yield from told
-        if before is not None and run.steps > before.steps and self._clock() - self._progressed >= self._limits.progress:
-            self._progressed = self._clock()
+        if before is not None and run.steps > before.steps and time.monotonic() - self._progressed >= self._limits.progress:
+            self._progressed = time.monotonic()
             yield Progress(report, latest(run))
 
-    def _glance(self) -> Iterator[Event]:
+    def _glance(self) -> list[Event]:
+        """What the newest rows show by themselves."""
+        began = time.monotonic()
         newest = self._follower.newest()
-        if newest is not None:
-            yield from self._monitor.glance(newest)
+        told = [] if newest is None else self._monitor.glance(newest)
+        self._glances.worked(began)
+        return told
 
     def _troubles(self, look: Look, reason: str) -> Iterator[Trouble]:
         """What has been unreadable for a while, once."""
-        now = self._clock()
+        now = time.monotonic()
         problems = [_problem(problem) for problem in look.problems]
         if look.run is None and not problems and self._key is not None:
             problems = [Problem("input", self._follower.path, "is gone; the watch goes on if it comes back")]
@@ -180,12 +219,9 @@ class Loop:
                 self._told.add(problem)
                 yield Trouble(problem)
 
-    def _reason_to_stop(self, told: list[Event]) -> str:
+    def _reason_to_stop(self) -> str:
         report = self._monitor.report
-        if report is None:
-            return ""
-        glanced = [event.finding for event in told if isinstance(event, Found) and event.partial]
-        return self._stop.reason(report.diagnosis.verdict, (*report.findings, *glanced))
+        return "" if report is None else self._stop.reason(report.diagnosis.verdict, report.findings)
 
 
 def latest(run: Run) -> dict[str, float]:

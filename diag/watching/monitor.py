@@ -11,14 +11,16 @@ checks themselves (``diag.check.Check``):
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from diag.analysis import Settings, judge
 from diag.battery import checks, examine
 from diag.check import Check, Finding
 from diag.choices import prefixed
+from diag.diagnosis import diagnose
 from diag.examination import is_reward_driven
-from diag.result import Problem, RunReport
+from diag.result import Problem, RunReport, sort_findings
 from diag.run import Run
 from diag.vocabulary import SEVERITIES
 from diag.watching.events import Event, Found, Resolved, Trouble, VerdictChanged
@@ -85,7 +87,7 @@ class Monitor:
             events.append(VerdictChanged(report, before.diagnosis.verdict))
         return events
 
-    def glance(self, newest: Run) -> list[Found]:
+    def glance(self, newest: Run) -> list[Event]:
         """What single values of the newest rows show, where the whole log cannot be looked at now.
 
         Rows without a step of their own are counted from the wrong place there, and a reward-driven run is lost by a share of its
@@ -98,9 +100,16 @@ class Monitor:
         wanted = [code for code in codes if prefixed(code, self._settings.select, self._settings.ignore)]
         if not wanted:
             return []
-        new = [(key, finding) for key, finding in _keyed(examine(newest, wanted).findings) if key not in self._told]
+        new = {key: finding for key, finding in _keyed(examine(newest, wanted).findings) if key not in self._told}
+        if not new:
+            return []
         self._told.update(new)
-        return [Found(report, finding, partial=True) for _, finding in new]
+        findings = sort_findings((*report.findings, *new.values()))
+        self.report = replace(report, findings=findings, diagnosis=diagnose(report.run, findings))
+        events: list[Event] = [Found(self.report, finding, partial=True) for finding in new.values()]
+        if self.report.diagnosis.verdict != report.diagnosis.verdict:
+            events.append(VerdictChanged(self.report, report.diagnosis.verdict))
+        return events
 
     def _look_back(self, run: Run) -> None:
         """Where the first look comes late, see what earlier ones would have, so that what has stood for long is told at once."""

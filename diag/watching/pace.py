@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import math
+import time
+from collections.abc import Callable
 
 
 class Pace:
@@ -14,22 +15,17 @@ class Pace:
         clock: seconds, monotonic.
     """
 
-    def __init__(self, share: float, clock: Callable[[], float]) -> None:
+    def __init__(self, share: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rest = 1 / share - 1
         self._clock = clock
-        self._due = -float("inf")
+        self._due = -math.inf
 
     @property
     def is_due(self) -> bool:
         """Whether the work may be done now."""
         return self._clock() >= self._due
 
-    @contextmanager
-    def work(self) -> Iterator[None]:
-        """Do the work; what it took is what it then rests for, times (1 - share) / share."""
-        began = self._clock()
-        try:
-            yield
-        finally:
-            ended = self._clock()
-            self._due = ended + self._rest * (ended - began)
+    def worked(self, since: float) -> None:
+        """The work was done from ``since`` (seconds of the clock) until now: it rests for that long times (1 - share) / share."""
+        now = self._clock()
+        self._due = now + self._rest * (now - since)
