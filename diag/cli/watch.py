@@ -95,8 +95,9 @@ def command(
       130  interrupted
     """
     from diag.cli.watch_exec import Hook
+    from diag.terminal import safe
     from diag.watching import watch
-    from diag.watching.events import Finished, Found, Trouble
+    from diag.watching.events import NO_LOG, Finished, Found, Trouble
     from diag.watching.stopping import DEFAULT, is_at_least
 
     is_live = format_ == "live" or (format_ == "auto" and sys.stdout.isatty() and os.environ.get("TERM") != "dumb")
@@ -120,7 +121,7 @@ def command(
         model_parameters=model_size,
         dataset_size=None if dataset_size is None else round(dataset_size),
     )
-    code = 0
+    code, no_log = 0, False
     with _terminated_as_interrupted(), _view(path, fail_on, is_live=is_live) as view:
         for event in events:
             view.show(event)
@@ -133,6 +134,9 @@ def command(
                     view.show(Trouble(problem))
             if isinstance(event, Finished):
                 code = event.exit_code(fail_on)
+                no_log = event.reason == NO_LOG and not event.problems
+    if no_log:
+        click.echo(f"diag: {safe(path)}: no log appeared in {wait:g} seconds; check the path, or give it longer with --wait", err=True)
     return code
 
 

@@ -94,7 +94,8 @@ class DiagCallback(Callback):
 
     def _begin(self) -> None:
         self._rows = Rows()
-        self._metrics: dict[str, Any] = {}
+        self._metrics: Mapping[str, Any] = {}
+        self._root = Path()
         self._taken: dict[str, tuple[int, str]] = {}
         self._step = -1
         self._hyperparameters: dict[str, Hyperparameter] = {}
@@ -104,6 +105,7 @@ class DiagCallback(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take down what the training is told to do."""
         self._begin()
+        self._root = Path(trainer.log_dir or trainer.default_root_dir).absolute()  # rank 0 tells the others where it is
         self.session.begin()
         self.session.guarded(lambda: self._describe(trainer, pl_module))
 
@@ -127,20 +129,20 @@ class DiagCallback(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what only the end can show."""
         if trainer.is_global_zero:
-            self.session.ended(lambda: self._run(trainer))
+            self.session.ended(self._run)
 
     def _look(self, trainer: Trainer) -> None:
         stop = False
+        metrics = dict(trainer.logged_metrics)  # in all processes: what is logged with sync_dist is gathered when it is first asked for
         if trainer.is_global_zero:
             fresh: dict[str, float] = {}
-            self.session.guarded(lambda: fresh.update(self._take(trainer)))
-            stop = self.session.logged(lambda: self._run(trainer), nonfinite=holds_nonfinite(fresh))
+            self.session.guarded(lambda: fresh.update(self._take(trainer, metrics)))
+            stop = self.session.logged(self._run, nonfinite=holds_nonfinite(fresh))
         if self.session.can_stop:
             trainer.should_stop |= trainer.strategy.reduce_boolean_decision(stop, all=False)
 
-    def _take(self, trainer: Trainer) -> dict[str, float]:
+    def _take(self, trainer: Trainer, metrics: Mapping[str, Any]) -> dict[str, float]:
         """The metrics that were logged since they were last taken: what stands there still is the same tensor."""
-        metrics = dict(trainer.logged_metrics)
         fresh = {name: float(value) for name, value in metrics.items() if self._metrics.get(name) is not value}
         self._metrics = metrics
         step = trainer.global_step
@@ -167,13 +169,15 @@ class DiagCallback(Callback):
         planned = float(trainer.estimated_stepping_batches)
         self._planned = int(planned) if math.isfinite(planned) and planned > 0 else None
 
-    def _run(self, trainer: Trainer) -> Run:
+    def _run(self) -> Run:
         """The training so far in the common frame."""
         columns = self._rows.columns()
         curves, overlaps, native_names = make_curves(columns, canonical_names(columns))
-        root = Path(trainer.log_dir or trainer.default_root_dir).absolute()
-        run = Run(id=root.name, path=str(root), adapter="lightning", curves=curves, overlaps=overlaps, native_names=native_names)
-        run.root, run.dialect, run.planned_steps = str(root), "lightning", self._planned
+        root = str(self._root)
+        run = Run(
+            id=self._root.name, path=root, adapter="lightning", curves=curves, overlaps=overlaps, native_names=native_names, root=root
+        )
+        run.dialect, run.planned_steps = "lightning", self._planned
         run.hyperparameters = dict(self._hyperparameters)
         run.config = {key: Hyperparameter(value, file=SOURCE, key=key) for key, value in self._config.items()}
         infer(run)

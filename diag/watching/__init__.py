@@ -21,7 +21,7 @@ from diag.watching.monitor import Monitor
 from diag.watching.processes import Process
 from diag.watching.stopping import DEFAULT, StopRule
 
-__all__ = ["Event", "watch"]
+__all__ = ["DEFAULT", "Event", "watch"]
 
 
 def watch(

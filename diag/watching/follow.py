@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from diag.adapters import WRITING, Source
+from diag.adapters import WRITING, Source, registry
 from diag.adapters.same_run import run_folder
 from diag.errors import DiagError, NothingToJudgeError
 from diag.loading import Problem, Reading, attempt, discover, folders, is_uri, settle
@@ -74,7 +74,7 @@ class Follower:
     ) -> None:
         self.path = os.fspath(path)
         self.is_remote = is_uri(self.path)
-        self._adapter, self._tracking_uri = adapter, tracking_uri
+        self._adapter, self._tracking_uri = None if adapter is None else registry.get(adapter).name, tracking_uri
         self._files: dict[str, State] = {}
         self._checked: dict[str, State] | None = None
         self._beside: set[str] = set()
