@@ -8,13 +8,15 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from diag import watching
 from diag.errors import UsageError
-from diag.watching import follow, loop, watch
+from diag.watching import loop, watch
 from diag.watching.events import Event, Finished, Found, Progress, Resolved, Started, Trouble, VerdictChanged
+from diag.watching.follow import Follower
 from diag.watching.newest import HEAD, TAIL
 
 FAST = 0.02
@@ -32,10 +34,11 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def watched(path: Path, **options: object) -> Iterator[Event]:
-    return watch(path, **{"interval": FAST, "timeout": LIMIT, "stop_on": None, **options})  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"interval": FAST, "timeout": LIMIT, "stop_on": None, **options}
+    return watch(path, **settings)
 
 
-def until(events: Iterator[Event], kind: type[Event] | Sequence[type[Event]]) -> Event:  # type: ignore[type-arg]
+def until(events: Iterator[Event], kind: type[Event] | Sequence[type[Event]]) -> Event:
     """The next event of a kind."""
     for event in events:
         assert not (isinstance(event, Finished) and kind is not Finished), event
@@ -293,22 +296,22 @@ class TestLongLogs:
         assert (found.finding.code, found.finding.step_start, found.partial) == ("DIV001", count, True)
         assert found.report.diagnosis.verdict == "DIVERGED"
 
-    def test_only_what_changed_is_read_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        read: list[str] = []
-        attempt = follow.attempt
-        monkeypatch.setattr(follow, "attempt", lambda source: (read.append(source.files[0].parent.name), attempt(source))[1])
-        for name in ("one", "two"):
-            (tmp_path / name).mkdir()
-            (tmp_path / name / "log.jsonl").write_text(rows(1, 30), encoding="utf-8")
-        follower = follow.Follower(tmp_path)
+    def test_only_what_changed_is_read_again(self, tmp_path: Path) -> None:
+        log = tmp_path / "log.jsonl"
+        log.write_text(rows(1, 30), encoding="utf-8")
+        follower = Follower(tmp_path)
         assert follower.has_changed()
-        follower.look()
+        first = follower.look().run
         assert not follower.has_changed()
-        follower.look()
-        with (tmp_path / "two" / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(rows(31, 31))
+        (tmp_path / "model.bin").write_bytes(b"weights")
         assert follower.has_changed()
-        look = follower.look()
-        assert sorted(read) == ["one", "two", "two"]
-        assert look.run is not None
-        assert look.run.steps == 31
+        second = follower.look().run
+        with log.open("a", encoding="utf-8") as file:
+            file.write(rows(31, 31))
+        third = follower.look().run
+        assert first is not None
+        assert second is not None
+        assert third is not None
+        assert second is not first
+        assert second.curves["train/loss"] is first.curves["train/loss"]  # from memory
+        assert third.steps == 31
