@@ -72,9 +72,10 @@ def labelled(folder: Path) -> Iterator[Labelled]:
         except DiagError as error:
             print(f"left out: {error}", file=sys.stderr)
             continue
-        if label["verdict"] and label.get("class") != "borderline":
+        verdict = label.get("verdict") or (HEALTHY if label.get("class") == "healthy" else label["accepted"][0])
+        if label.get("class") in (None, "healthy", "sick") and label.get("verdict", verdict):
             run = max(runs, key=lambda one: sum(map(len, one.curves.values())))
-            yield Labelled(label.get("id") or label["run"], run, label["verdict"], tuple(label["accepted"]))
+            yield Labelled(label.get("id") or label["run"], run, verdict, tuple(label["accepted"]))
 
 
 def synthetic(count: int) -> Iterator[Labelled]:
@@ -142,7 +143,9 @@ def main() -> None:
     print(f"{len(replayed)} runs, {count} looks; {len(well)} are healthy in the end. Of these")
     alarmed = [(one, result) for one, result in well if result.told]
     codes = collections.Counter(code for _, result in alarmed for code in {code for _, code, _ in result.told})
-    print(f"  {len(alarmed)} ever had a finding at warning or above {dict(codes) or ''}")
+    ended = sum(any(finding.severity != INFO for finding in judge(one.run)[0].findings) for one, _ in well)
+    print(f"  {ended} have a finding at warning or above in their whole log")
+    print(f"  {len(alarmed)} ever had one while they went on {dict(codes) or ''}")
     print(f"  {sum(any(severity == ERROR for _, _, severity in result.told) for _, result in well)} ever had one at error")
     sick_verdict = sum(any(verdict not in (HEALTHY, INCONCLUSIVE) for _, verdict in result.verdicts) for _, result in well)
     print(f"  {sick_verdict} ever had a sick verdict")

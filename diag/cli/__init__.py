@@ -14,7 +14,7 @@ from diag.errors import DiagError
 
 COMMANDS = {
     "analyze": "Say what went wrong in training runs, why, and what to change.",
-    "watch": "Follow a run while it is written, and tell what is wrong at once.",
+    "watch": "Follow a run that is being written, and tell what goes wrong.",
     "lint": "Look at training configs before anything has run.",
     "fix": "Turn findings into changes: arguments, YAML, JSON, Python, a diff, or in place.",
     "convert": "Write a training config in another framework's words.",

@@ -64,9 +64,11 @@ class Session:
         self._format = "" if self._file is None else format_of(self._file)
         self.can_stop = self._stop != StopRule.parse(None)
         self.begin()
+        self._is_going_on = False
 
     def begin(self) -> None:
         """A training begins: forget what was seen of another."""
+        self._is_going_on = True
         self._monitor = Monitor(self._settings)
         self._pace, self._urgent = Pace(SHARE), Pace(URGENT_SHARE)
         self._is_broken = False
@@ -79,7 +81,7 @@ class Session:
         return self._monitor.report
 
     def logged(self, make_run: Callable[[], Run], *, nonfinite: bool = False) -> bool:
-        """Something was logged.
+        """Something was logged; before and after the training (an evaluation by itself) nothing is made of it.
 
         Args:
             make_run: makes the run so far; called only if there is time for a look.
@@ -89,25 +91,23 @@ class Session:
             Whether the training should stop.
         """
         pace = self._urgent if nonfinite and not self._is_lost else self._pace
-        if pace.is_due:
+        if self._is_going_on and pace.is_due:
             began = time.monotonic()
-            self._guarded(lambda: self._look(make_run(), ended=False))
+            self.guarded(lambda: self._look(make_run(), ended=False))
             pace.worked(began)
             self._is_lost |= nonfinite and self.stopped != ""
         return self.stopped != ""
 
     def ended(self, make_run: Callable[[], Run]) -> None:
         """The training is over: say what only its end can show, and write the report."""
-        self._guarded(lambda: self._look(make_run(), ended=True))
-        self._guarded(self._write)
+        self._is_going_on = False
+        self.guarded(lambda: self._look(make_run(), ended=True))
+        self.guarded(self._write)
         if (report := self.report) is not None and not self._is_broken:
             LOGGER.info("%s, %.0f%% confident", report.diagnosis.verdict, 100 * report.diagnosis.confidence)
 
     def guarded(self, what: Callable[[], None]) -> None:
         """Do what may go wrong without harm to the training: it is told once, and the callback is quiet from then on."""
-        self._guarded(what)
-
-    def _guarded(self, what: Callable[[], None]) -> None:
         if self._is_broken:
             return
         try:

@@ -72,8 +72,16 @@ class LiveView:
         self._report: RunReport | None = None
         self._latest: dict[str, float] = {}
         self._advanced = time.monotonic()
-        self._console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
-        self._live = Live(console=self._console, refresh_per_second=REDRAWN, get_renderable=self._drawn, vertical_overflow="crop")
+        self._stream = sys.stdout
+        self._console = Console(file=self._stream, highlight=False, markup=False, emoji=False)
+        self._live = Live(
+            console=self._console,
+            refresh_per_second=REDRAWN,
+            get_renderable=self._drawn,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            vertical_overflow="crop",
+        )
 
     def __enter__(self) -> LiveView:
         self._live.__enter__()
@@ -90,13 +98,13 @@ class LiveView:
             self._latest = dict(event.latest)
         if not isinstance(event, Trouble) and event.report is not None:
             self._report = event.report
-        lines = list(news(event, Layout.of_stream(sys.stdout)))
+        lines = list(news(event, Layout.of_stream(self._stream)))
         if lines:
             self._console.print(_styled(lines))
         self._live.refresh()
 
     def _drawn(self) -> Any:
-        layout = Layout.of_stream(sys.stdout)
+        layout = Layout.of_stream(self._stream)
         seconds = counted(int(time.monotonic() - self._advanced), "second")
         if self._report is None:
             return _styled([_clean(f"waiting for a log at {self._path}, {seconds}", layout)])

@@ -28,6 +28,8 @@ SHARE: Final = 0.2
 """Share of the time that reading and judging may take; the training may need the processor."""
 GLANCE_SHARE: Final = 0.1
 """The same for the newest rows alone, while the whole log may not be read again yet."""
+CHECK_SHARE: Final = 0.1
+"""The same for asking every file whether it has changed, which takes long in a tree of many."""
 REMOTE_INTERVAL: Final = 10.0
 """Seconds between two looks at a server, which is asked for the whole run each time."""
 QUIET: Final = 3.0
@@ -106,7 +108,9 @@ class Loop:
         """Everything that there is to tell, ``Finished`` last."""
         is_unread = is_unseen = True
         while True:
-            if self._follower.has_changed():
+            began = time.monotonic()
+            changed, took = self._follower.has_changed(), time.monotonic() - began
+            if changed:
                 is_unread = is_unseen = True
                 self._written = self._written if self._follower.is_remote else time.monotonic()
             reason = self._over()
@@ -127,7 +131,7 @@ class Loop:
                 yield Finished(reason or events.STOPPED, self._monitor.report, tuple(self._problems), detail)
                 return
             if self._reader is None:
-                time.sleep(self._limits.interval)
+                time.sleep(max(self._limits.interval, (1 / CHECK_SHARE - 1) * took))
 
     def _next_look(self) -> list[Event]:
         """What the look that is under way saw, if it is done within an interval."""

@@ -4,12 +4,13 @@ A battery made for runs that have ended is asked again and again of one that has
 checks themselves (``diag.check.Check``):
 
 * ``premature``: what only the end can tell (a loss that still falls, a warmup that goes on) is left out until then;
-* ``patience``: a finding is told once it has stood, look after look, for a share of the steps so far. A curve that is looked at a hundred
-  times crosses any threshold once by chance, and does not stay there.
+* ``patience``: a finding is told once it has stood, look after look, for a share of the steps so far (or of half of those planned). A
+  curve that is looked at a hundred times crosses any threshold once by chance, and does not stay there.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
@@ -114,7 +115,7 @@ class Monitor:
     def _look_back(self, run: Run) -> None:
         """Where the first look comes late, see what earlier ones would have, so that what has stood for long is told at once."""
         for share in sorted({check.patience for check in self._checks.values() if check.patience > 0}, reverse=True):
-            step = int(run.steps * (1 - share))
+            step = int(run.steps - share * _reference(run))
             if step > self._step:
                 earlier = up_to(run, step)
                 self._standing(earlier, examine(earlier, self._settings.select, self._settings.ignore).findings)
@@ -129,7 +130,7 @@ class Monitor:
 
     def _standing(self, run: Run, found: list[Finding]) -> list[Finding]:
         """The findings that have stood long enough, and those that were told and are not gone for as long."""
-        early = run.planned_steps is not None and run.steps < WARMING_UP * run.planned_steps
+        early = run.steps < WARMING_UP * _planned(run)
         now = dict(_keyed(found))
         levels = {(key, level) for key, finding in now.items() for level in _up_to(finding.severity)}
         self._since = {key: since for key, since in self._since.items() if key in levels} | {
@@ -141,18 +142,30 @@ class Monitor:
         standing = []
         for key, finding in now.items():
             for level in reversed(_up_to(finding.severity)):
-                if (key, level) in self._seen and self._has_lasted(key.code, self._since[key, level], run.steps, early=early):
+                if (key, level) in self._seen and self._has_lasted(key.code, self._since[key, level], run, early=early):
                     standing.append(self._seen[key, level])
                     break
             else:
                 if key in self._told:
                     standing.append(self._told[key])
-        standing += [self._told[key] for key, since in self._absent.items() if not self._has_lasted(key.code, since, run.steps)]
+        standing += [self._told[key] for key, since in self._absent.items() if not self._has_lasted(key.code, since, run)]
         return standing
 
-    def _has_lasted(self, code: str, since: int, step: int, *, early: bool = False) -> bool:
+    def _has_lasted(self, code: str, since: int, run: Run, *, early: bool = False) -> bool:
         patience = self._checks[code].patience if code in self._checks else Check.patience
-        return patience == 0 or (not early and step - since >= patience * step)
+        return patience == 0 or (not early and run.steps - since >= patience * _reference(run))
+
+
+def _planned(run: Run) -> float:
+    """Optimizer steps that the run is planned for, 0 where unknown; what the log itself is taken for may be as short as it is now."""
+    known = run.planned_steps or run.hyperparameter("max_steps")
+    return float(known) if isinstance(known, (int, float)) and math.isfinite(known) else 0.0
+
+
+def _reference(run: Run) -> float:
+    """The steps that patience is a share of: those so far, or half of the planned ones where that is more. What holds from the first steps
+    on has always stood for the whole run, and a loss may need a tenth of its steps to begin to move."""
+    return max(float(run.steps), _planned(run) / 2)
 
 
 def _up_to(severity: str) -> tuple[str, ...]:

@@ -52,10 +52,18 @@ def check_page(check: Check) -> str:
         "severity": f"`{check.severity}`",
         "needs": ", ".join(f"`{metric}`" for metric in check.needs) or "nothing in particular",
         "reward-driven runs": "also judged" if check.reward_logs else "skipped",
+        "[while a run goes on](../../watch.md)": _ongoing(check),
         "rules": rules,
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     return f"# {check.code} {check.name}\n\n{summary}\n\n| | |\n|---|---|\n{table}\n\n{body.strip()}\n"
+
+
+def _ongoing(check: Check) -> str:
+    """What a check says of a run that has not ended, in a phrase."""
+    if check.premature:
+        return f"skipped: {check.premature}"
+    return f"told once it has stood for {100 * check.patience:.0f}% of the steps" if check.patience else "told at once"
 
 
 def index_page(battery: tuple[Check, ...]) -> str:
