@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ class Settings:
     dialect: str | None = None
     profile: str | None = None
     replayed: Replayed | None = None
+    thresholds: tuple[tuple[str, float], ...] = ()
 
 
 def analyze(
@@ -51,6 +52,7 @@ def analyze(
     profile: str | None = None,
     tracking_uri: str | None = None,
     replayed: str | os.PathLike[str] | None = None,
+    thresholds: Mapping[str, float] | None = None,
     jobs: int = 1,
     on_progress: Progress | None = None,
 ) -> Report:
@@ -69,6 +71,7 @@ def analyze(
             (``diag.guides.SOURCES``); by default the guide of the run's own framework, else ``balanced``.
         tracking_uri: MLflow server or store to read from.
         replayed: result of a ``diag replay`` of one of the runs, or its folder: its causes are ranked anew by it.
+        thresholds: numbers of checks to judge by, by ``CODE.name`` (``{"OVF001.problem": 0.08}``); the check's page lists them.
         jobs: runs to analyze at a time, in processes of their own if more than 1.
         on_progress: called after each file read and each run judged.
 
@@ -92,6 +95,7 @@ def analyze(
         dialect=_checked_dialect(dialect),
         profile=_checked_profile(profile),
         replayed=_replayed(replayed),
+        thresholds=_checked_thresholds(thresholds),
     )
     with _Workers(jobs) as workers:
         runs, problems = _load(paths, adapter, tracking_uri, workers, progress := _Counter(on_progress))
@@ -230,7 +234,9 @@ def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Pr
             return otherwise
 
     profile = settings.profile or default_profile(run.dialect)
-    findings, skipped, crashes, examined = examine(run, settings.select, settings.ignore)
+    if settings.thresholds and (note := _judged_by(settings.thresholds)) not in run.notes:
+        run.notes.append(note)
+    findings, skipped, crashes, examined = examine(run, settings.select, settings.ignore, settings.thresholds)
     problems += [_crash(run, f"check {crash.code}", crash.error) for crash in crashes]
     diagnosis = guarded("the diagnosis", lambda: diagnose(run, findings), Diagnosis(INCONCLUSIVE, 0.0))
     replayed = settings.replayed if settings.replayed is not None and settings.replayed.is_of(run.id, run.path) else None
@@ -253,6 +259,14 @@ def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Pr
     return report, problems
 
 
+def _judged_by(changed: Iterable[tuple[str, float]]) -> str:
+    """Which numbers of checks the user set, for the notes: a report says by what it was judged."""
+    from diag.battery import thresholds
+    from diag.text import show
+
+    return "judged with " + ", ".join(f"{key} {show(value)} (default {show(thresholds()[key].value)})" for key, value in changed)
+
+
 def _crash(run: Run, what: str, error: str) -> Problem:
     return Problem("crash", run.path, " ".join(f"{what} crashed: {error}".split()))
 
@@ -269,6 +283,14 @@ def _checked_codes(prefixes: Iterable[str]) -> tuple[str, ...]:
     from diag.battery import checks
 
     return checked_codes(wanted, [check.code for check in checks()])
+
+
+def _checked_thresholds(values: Mapping[str, float] | None) -> tuple[tuple[str, float], ...]:
+    if not values:
+        return ()
+    from diag.battery import checked_thresholds
+
+    return tuple(checked_thresholds(values).items())
 
 
 def _checked_dialect(name: str | None) -> str | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from diag import plugins
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.choices import prefixed
 from diag.errors import UsageError
 from diag.examination import Examination
 from diag.run import Run
+from diag.text import nearest, show
 from diag.vocabulary import SEVERITIES
 
 GROUP = "diag.checks"
@@ -67,6 +69,49 @@ def selected(select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tuple[Ch
     return tuple(check for check in checks() if prefixed(check.code, select, ignore))
 
 
+def thresholds() -> dict[str, Threshold]:
+    """Every number that users may set, by its key ``CODE.name``, in the order of the codes."""
+    return {f"{check.code}.{threshold.name}": threshold for check in checks() for threshold in check.thresholds}
+
+
+def checked_thresholds(values: Mapping[str, Any]) -> dict[str, float]:
+    """What the user set, sorted by key.
+
+    Args:
+        values: numbers by key (``OVF001.problem``, in any case); a table by code holds names, as the unquoted keys of TOML make it.
+
+    Raises:
+        UsageError: there is no such threshold, or it cannot have that value.
+    """
+    known = thresholds()
+    found: dict[str, float] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= checked_thresholds({f"{key}.{name}": inner for name, inner in value.items()})
+            continue
+        code, _, name = str(key).strip().partition(".")
+        wanted = f"{code.upper()}.{name.lower()}"
+        if wanted not in known:
+            own = [entry for entry in known if entry.startswith(f"{code.upper()}.")]
+            raise UsageError(
+                f"there is no threshold {key!r}{nearest(wanted, own or known) or '; `diag explain CODE` lists those of a check'}"
+            )
+        found[wanted] = _checked(wanted, known[wanted], value)
+    return dict(sorted(found.items()))
+
+
+def _checked(key: str, threshold: Threshold, value: Any) -> float:
+    whole = isinstance(threshold.value, int)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise UsageError(f"{key} is {value!r}; it must be a number ({threshold.unit}, by default {show(threshold.value)})")
+    if whole and value != int(value):
+        raise UsageError(f"{key} is {value}; it must be a whole number ({threshold.unit}, by default {show(threshold.value)})")
+    if not threshold.minimum <= value <= threshold.maximum:
+        span = f"{show(threshold.minimum)} to {show(threshold.maximum)}"
+        raise UsageError(f"{key} is {value}; it can be {span} ({threshold.unit}, by default {show(threshold.value)})")
+    return int(value) if whole else float(value)
+
+
 def sort_key(finding: Finding) -> tuple[int, str, int, str]:
     """Total order of findings: severe first, then code, first step, metric."""
     start = -1 if finding.step_start is None else finding.step_start
@@ -84,9 +129,9 @@ def missing(check: Check, run: Run) -> str:
     return ""
 
 
-def examine(run: Run, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> Examined:
-    """Run the battery on one run."""
-    examination = Examination(run)
+def examine(run: Run, select: Iterable[str] = (), ignore: Iterable[str] = (), thresholds: Iterable[tuple[str, float]] = ()) -> Examined:
+    """Run the battery on one run; ``thresholds`` are pairs of ``CODE.name`` and number, as ``checked_thresholds`` lets them pass."""
+    examination = Examination(run, dict(thresholds))
     result = Examined([], [], [], [])
     for check in selected(select, ignore):
         if examination.is_reward_driven and not check.reward_logs:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from diag.cli.common import count, names, problem_line, report_options
+from diag.cli.common import count, names, problem_line, report_options, thresholds
 from diag.cli.outputs import outputs, refuse_inputs, write_reports
 
 
@@ -29,6 +29,14 @@ from diag.cli.outputs import outputs, refuse_inputs, write_reports
     "[default: the run's own framework's, else balanced]",
 )
 @click.option("--replayed", metavar="FILE", help="Rank the causes by what this diag replay found (its replay.json or folder).")
+@click.option(
+    "--threshold",
+    "thresholds_",
+    callback=thresholds,
+    multiple=True,
+    metavar="CODE.NAME=VALUE",
+    help="Judge by another number, such as OVF001.problem=0.08; diag explain CODE lists those of a check.",
+)
 @click.option("--jobs", "-j", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Analyze N runs at a time.")
 @click.option("--verbose", "-v", is_flag=True, help="Show everything: skipped checks, all changes, all hyperparameters.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -47,6 +55,7 @@ def command(
     dialect: str | None,
     profile: str | None,
     replayed: str | None,
+    thresholds_: dict[str, float],
     jobs: int,
     verbose: bool,
     debug: bool,
@@ -82,6 +91,7 @@ def command(
             profile=profile,
             tracking_uri=tracking_uri,
             replayed=replayed,
+            thresholds=thresholds_,
             jobs=jobs,
             on_progress=progress,
         )

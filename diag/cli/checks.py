@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from diag.cli.common import write_output
+
+if TYPE_CHECKING:
+    from diag.check import Check
 
 
 @click.command()
@@ -33,6 +37,7 @@ def command(format_: str, debug: bool) -> None:
                 "rules": list(check.rules),
                 "reward_logs": isinstance(check, Check) and check.reward_logs,
                 "summary": check.summary(),
+                "thresholds": _thresholds(check) if isinstance(check, Check) else [],
             }
             for check in battery
         ]
@@ -52,3 +57,20 @@ def command(format_: str, debug: bool) -> None:
     write_output(
         "\n".join([*lines, "", f"{len(checks())} checks and {len(lints())} lint rules; `diag explain CODE` prints a page", ""]), None
     )
+
+
+def _thresholds(check: Check) -> list[dict[str, Any]]:
+    """The numbers of a check that can be set, as JSON."""
+    from diag.constants import about
+
+    return [
+        {
+            "key": f"{check.code}.{entry.name}",
+            "value": entry.value,
+            "unit": entry.unit,
+            "minimum": entry.minimum,
+            "maximum": entry.maximum,
+            "about": about(check, entry.name),
+        }
+        for entry in check.thresholds
+    ]

@@ -40,6 +40,18 @@ def names(context: click.Context, parameter: click.Parameter, value: tuple[str, 
     return tuple(part.strip() for group in value for part in group.split(",") if part.strip())
 
 
+def thresholds(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, float]:
+    """Option callback: ``CODE.NAME=VALUE``, repeated, as numbers by key; which keys there are is checked later."""
+    found: dict[str, float] = {}
+    for entry in value:
+        key, _, number = entry.partition("=")
+        try:
+            found[key.strip()] = float(number)
+        except ValueError:
+            raise click.BadParameter(f"{entry!r} is no threshold; write it like OVF001.problem=0.08", context, parameter) from None
+    return found
+
+
 def _together(*options: Decorator) -> Decorator:
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from diag.cli.common import write_output
 from diag.errors import UsageError
 from diag.text import nearest
+
+if TYPE_CHECKING:
+    from diag.check import Check
 
 
 @click.command()
@@ -43,9 +47,25 @@ def command(code: str, debug: bool) -> None:
         facts.append(f"guide rows: {', '.join(check.rules)}")
     title, _, body = check.page().partition("\n")
     page = f"# {check.code} {check.name}\n\n{title}\n\n{' | '.join(facts)}\n\n{body.strip()}\n"
+    if isinstance(check, Check) and check.thresholds:
+        page += _thresholds(check)
     if layout.colour:
         page = re.sub(r"(?m)^#+ (.*)$", lambda heading: paint(heading[0], "bold"), page)
     write_output(page if layout.unicode else to_ascii(page), None)
+
+
+def _thresholds(check: Check) -> str:
+    """The numbers of a check that can be set."""
+    from textwrap import fill
+
+    from diag.constants import about
+    from diag.text import show
+
+    lines = ["", "## Thresholds", "Set with `--threshold KEY=VALUE`, or under `[thresholds]` in the configuration.", ""]
+    for entry in check.thresholds:
+        text = f"`{check.code}.{entry.name}` {show(entry.value)} ({entry.unit}): {about(check, entry.name)}"
+        lines.append(fill(text, 120, initial_indent="- ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
+    return "\n".join([*lines, ""])
 
 
 def _rule(identity: str, unicode: bool) -> str:
