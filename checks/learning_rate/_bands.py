@@ -28,7 +28,7 @@ LARGE_PRETRAINING = Band(1e-5, 1e-3, 1.2, 0.8, "pretraining (S0-006)")
 ADAM_FROM_SCRATCH = Band(1e-5, 1e-2, 1.2, 0.8, "ten times the PyTorch default of Adam, 1e-3 (S3-184)")
 """The same for small nets trained from scratch with Adam, and where nothing is known."""
 SGD_FROM_SCRATCH = Band(1e-3, 0.5, 1.0, 0.8, "five times the usual 0.1 of SGD with momentum (S3-003)", weight_within=0.0)
-"""The same with SGD."""
+"""The same for those trained with SGD."""
 LARGE_MODEL = 5e7
 """Parameters from which on the pretraining guidance applies; small nets tolerate more."""
 
