@@ -99,6 +99,7 @@ def analyze(
     )
     with _Workers(jobs) as workers:
         runs, problems = _load(paths, adapter, tracking_uri, workers, progress := _Counter(on_progress))
+        problems += _broken_plugins()
         judged: list[RunReport] = []
         if settings.replayed is not None and not any(settings.replayed.is_of(run.id, run.path) for run in runs):
             raise UsageError(f"{settings.replayed.file} is a replay of {settings.replayed.path}, which is not among the runs")
@@ -265,6 +266,13 @@ def _judged_by(changed: Iterable[tuple[str, float]]) -> str:
     from diag.text import show
 
     return "judged with " + ", ".join(f"{key} {show(value)} (default {show(thresholds()[key].value)})" for key, value in changed)
+
+
+def _broken_plugins() -> list[Problem]:
+    """Plug-ins that cannot be used: what they would have said is missing, which no gate may pass over."""
+    from diag import battery, dialects
+
+    return [Problem("crash", entry.point.value, entry.message) for entry in (*battery.broken(), *dialects.broken())]
 
 
 def _crash(run: Run, what: str, error: str) -> Problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ from diag.run import Run
 from diag.text import nearest, show
 from diag.vocabulary import SEVERITIES
 
+CODE = re.compile(r"[A-Z]{3}\d{3}")
+"""What the code of a check looks like: the letters of its family and a number in it."""
 GROUP = "diag.checks"
 """Entry point group; each entry names a package with ``checks() -> list[Check]``."""
 
@@ -43,22 +46,49 @@ class Examined(NamedTuple):
     judged: list[str]
 
 
-@cache
 def checks() -> tuple[Check, ...]:
-    """All registered checks, sorted by code.
+    """All registered checks, sorted by code; those of a plug-in that cannot be used are missing, see ``broken``.
 
     Raises:
         UsageError: none is registered (the package is not installed), or two share a code.
     """
-    found: dict[str, Check] = {}
-    for entry in plugins.points(GROUP).values():
-        for check in entry.load().checks():
+    return _registered()[0]
+
+
+def broken() -> tuple[plugins.Broken, ...]:
+    """The plug-ins of checks that cannot be used."""
+    return _registered()[1]
+
+
+@cache
+def _registered() -> tuple[tuple[Check, ...], tuple[plugins.Broken, ...]]:
+    families, unusable = plugins.use(plugins.points(GROUP).values(), lambda family: [_sound(check) for check in family.checks()])
+    found: dict[str, tuple[Check, plugins.Point]] = {}
+    for point, family in families.items():
+        for check in family:
             if check.code in found:
-                raise UsageError(f"two checks have the code {check.code}: {found[check.code].name} and {check.name}")
-            found[check.code] = check
+                other, place = found[check.code]
+                raise UsageError(
+                    f"two plug-ins have a check {check.code}: {place.name!r} ({place.value}) calls it {other.name},"
+                    f" {point.name!r} ({point.value}) {check.name}; uninstall one, or give its check another code"
+                )
+            found[check.code] = check, point
     if not found:
         raise UsageError("no checks are registered; install the package (pip install -e .)")
-    return tuple(found[code] for code in sorted(found))
+    return tuple(found[code][0] for code in sorted(found)), tuple(unusable)
+
+
+def _sound(check: Check) -> Check:
+    """A check as it must be for the rest to rely on.
+
+    Raises:
+        TypeError: it is no Check, or its code is none.
+    """
+    if not isinstance(check, Check):
+        raise TypeError(f"checks() gives {check!r}, which is no diag.check.Check")
+    if not CODE.fullmatch(getattr(check, "code", "")):
+        raise TypeError(f"{type(check).__name__} has no code of three capital letters and three digits")
+    return check
 
 
 def selected(select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tuple[Check, ...]:

@@ -94,11 +94,10 @@ def _points() -> dict[str, Point]:
 @cache
 def _imported(name: str) -> Adapter | str:
     """The adapter, or why it cannot be imported."""
-    try:
-        adapter: Adapter = _points()[name].load()
-    except Exception as error:  # a stranger's adapter may fail in any way
-        return f"{type(error).__name__}: {error}"
-    return adapter
+    point = _points()[name]
+    made: dict[Point, Adapter]
+    made, broken = plugins.use([point], lambda adapter: adapter)
+    return broken[0].reason if broken else made[point]
 
 
 def forget() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from diag.cli.common import write_output
+from diag.cli.common import warn_of_broken_plugins, write_output
 
 if TYPE_CHECKING:
     from diag.check import Check
@@ -25,6 +25,7 @@ def command(format_: str, debug: bool) -> None:
     from diag.report import Layout
     from diag.terminal import pad, paint, to_ascii
 
+    warn_of_broken_plugins()
     battery: list[Documented] = sorted([*checks(), *lints()], key=lambda check: check.code)
     if format_ == "json":
         entries = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from diag.cli.common import write_output
+from diag.cli.common import warn_of_broken_plugins, write_output
 from diag.errors import UsageError
 from diag.text import nearest
 
@@ -35,6 +35,7 @@ def command(code: str, debug: bool) -> None:
         write_output(_rule(code.strip().upper(), layout.unicode), None)
         return
     battery: list[Documented] = [*checks(), *lints()]
+    warn_of_broken_plugins()
     by_word = {word.casefold(): check for check in battery for word in (check.code, check.name)}
     check = by_word.get(code.strip().casefold())
     if check is None:

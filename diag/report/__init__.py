@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
+from diag.errors import UsageError
 from diag.terminal import speaks_unicode, wants_colour
 from diag.vocabulary import ERROR
 
@@ -89,10 +90,14 @@ def renderer(name: str) -> Callable[[Report, Layout], str | bytes]:
     """The render function of a format.
 
     Raises:
-        UsageError: there is no such format.
+        UsageError: there is no such format, or its plug-in cannot be used.
     """
     from diag import plugins
     from diag.choices import choose
 
-    render: Callable[[Report, Layout], str | bytes] = plugins.points(GROUP)[choose("the report format", name, formats())].load()
-    return render
+    point = plugins.points(GROUP)[choose("the report format", name, formats())]
+    made: dict[plugins.Point, Callable[[Report, Layout], str | bytes]]
+    made, broken = plugins.use([point], lambda render: render)
+    if broken:
+        raise UsageError(broken[0].message)
+    return made[point]
