@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from builders import healthy
 from checking import found
-from conftest import Command
+from conftest import ROOT, Command
 from specimens import SPECIMENS
 from specimens.records import RISING, N, policy
 from specimens.specimen import ROWS, noise, timed
@@ -139,7 +140,7 @@ def test_the_command_sets_lists_and_explains_them(diag_command: Command) -> None
     done = diag_command("analyze", "fixtures/hf-overfit", "--threshold", "OVF001.problem=0.3", "--threshold", "OVF003.factor=9")
     assert done.returncode == 0, done.stderr
     assert "judged with OVF001.problem 0.3 (default 0.05), OVF003.factor 9 (default 3)" in " ".join(done.stdout.split())
-    for wrong, words in (("OVF001.problem", "write it like"), ("OVF001.problem=x", "write it like"), ("OVF001.prolbem=1", "did you mean")):
+    for wrong, words in (("OVF001.problem", "no number"), ("OVF001.problem=x", "no number"), ("OVF001.prolbem=1", "did you mean")):
         done = diag_command("analyze", "fixtures/hf-overfit", "--threshold", wrong)
         assert (done.returncode, words in done.stderr, "Traceback" in done.stderr) == (2, True, False)
     assert "`OVF001.problem` 0.05 (relative rise):" in diag_command("explain", "overfit-gap").stdout
@@ -147,3 +148,17 @@ def test_the_command_sets_lists_and_explains_them(diag_command: Command) -> None
     keys = [threshold["key"] for check in listed for threshold in check["thresholds"]]
     assert keys == list(battery.thresholds())
     assert all(threshold["about"] and threshold["unit"] for check in listed for threshold in check["thresholds"])
+
+
+def test_a_configuration_sets_them_and_is_named_where_it_is_wrong(tmp_path: Path, diag_command: Command) -> None:
+    log = tmp_path / "run" / "trainer_state.json"
+    log.parent.mkdir()
+    log.write_bytes((ROOT / "fixtures" / "hf-overfit" / "trainer_state.json").read_bytes())
+    (tmp_path / "diag.toml").write_text('[thresholds]\n"OVF001.problem" = 0.3\nSPK001.repeated = 5\n')
+    done = diag_command("analyze", log.parent)
+    assert done.returncode == 0, done.stderr
+    assert "judged with OVF001.problem 0.3 (default 0.05), SPK001.repeated 5 (default 3)" in " ".join(done.stdout.split())
+    (tmp_path / "diag.toml").write_text('[thresholds]\n"OVF001.problm" = 0.3\n')
+    done = diag_command("analyze", log.parent)
+    assert done.returncode == 2
+    assert "diag.toml:1: there is no threshold 'OVF001.problm'; did you mean 'OVF001.problem'?" in done.stderr

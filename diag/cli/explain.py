@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 @click.argument("code")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def command(code: str, debug: bool) -> None:
-    """Print the page of a check or lint rule: what it looks at, why that is bad, when it stays silent, what to do.
+    """Print the page of a check, a lint rule or a finding of the gate: what it looks at, why that is bad, when it stays silent, what to do.
 
     CODE is a code (OVF001), a name (overfit-gap), or the id of a guide row that a change cites (S1-075).
     """
     from diag.battery import checks
     from diag.check import Check, Documented
+    from diag.gate import pages
     from diag.linting import lints
     from diag.report import Layout
     from diag.terminal import paint, to_ascii
@@ -34,7 +35,7 @@ def command(code: str, debug: bool) -> None:
     if re.fullmatch(r"[Ss]\d-\d{3}", code.strip()):
         write_output(_rule(code.strip().upper(), layout.unicode), None)
         return
-    battery: list[Documented] = [*checks(), *lints()]
+    battery: list[Documented | type[Documented]] = [*checks(), *lints(), *pages()]
     warn_of_broken_plugins()
     by_word = {word.casefold(): check for check in battery for word in (check.code, check.name)}
     check = by_word.get(code.strip().casefold())

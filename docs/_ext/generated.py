@@ -6,15 +6,16 @@ They are written to ``docs/_generated`` before every build and are not under ver
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pages import check_page, escaped, gate_page, gate_pages, lint_page
+from pages import Page, check_page, escaped, gate_page, lint_page
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-    from diag.check import Check, Documented
+    from diag.check import Check
     from diag.guides.policy import Item
     from diag.lint import Lint
 
@@ -46,7 +47,7 @@ LINT_FAMILIES = {
 """Beginning of a code to what its lint rules are about."""
 
 
-def index_page(battery: tuple[Check, ...], gate: tuple[Documented, ...] = ()) -> str:
+def index_page(battery: tuple[Check, ...], gate: Sequence[Page] = ()) -> str:
     """The list of checks by family, and of what the gate itself finds."""
     lines = [
         "# Checks",
@@ -245,10 +246,11 @@ def _items(title: str, items: tuple[Item, ...]) -> list[str]:
 def write_pages(app: Sphinx) -> None:
     """Write all pages, and remove those of checks that are gone."""
     from diag.battery import checks
+    from diag.gate import pages as pages_of_the_gate
     from diag.linting import lints
 
     folder = Path(app.srcdir) / "_generated"
-    battery, gate = checks(), gate_pages()
+    battery, gate = checks(), pages_of_the_gate()
     pages = {"rules.md": rules_page(), "checks/index.md": index_page(battery, gate)}
     pages |= {f"gate/{page.code}.md": gate_page(page) for page in gate}
     pages |= {f"checks/{check.code}.md": check_page(check) for check in battery}

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from html import escape
-from importlib import import_module
-from importlib.util import find_spec
 
 from pictures import picture
 from specimens import SPECIMENS
 
+from diag import gate
 from diag.battery import checks, examine
 from diag.check import Check, Documented
 from diag.constants import Constant, constants_of
@@ -18,15 +17,11 @@ from diag.lint import Lint
 from diag.linting import lints
 from diag.run import Run
 
+Page = Documented | type[Documented]
+"""A check, a lint rule, or the class of a finding of the gate."""
+
 LONGEST = 60
 """Characters of a value in a table of thresholds; a longer one is cut."""
-
-
-def gate_pages() -> tuple[Documented, ...]:
-    """The findings of the gate, by code; none where there is no gate."""
-    if find_spec("diag.gate") is None:
-        return ()
-    return tuple(sorted(import_module("diag.gate").pages(), key=lambda page: page.code))
 
 
 def check_page(check: Check) -> str:
@@ -61,7 +56,7 @@ def lint_page(rule: Lint) -> str:
     return "\n\n".join(part for part in (_head(rule, summary, facts), linked(body.strip(), rule.code), _related(rule)) if part) + "\n"
 
 
-def gate_page(page: Documented) -> str:
+def gate_page(page: Page) -> str:
     """The page of one finding of the gate, Markdown."""
     summary, _, body = page.page().partition("\n")
     parts = (_head(page, summary, {"severity": f"`{page.severity}`"}), linked(body.strip(), page.code), _related(page))
@@ -70,7 +65,8 @@ def gate_page(page: Documented) -> str:
 
 def linked(text: str, own: str) -> str:
     """Text whose codes of other pages are links."""
-    known = {page.code: _place(page) for page in (*checks(), *lints(), *gate_pages())}
+    every: list[Page] = [*checks(), *lints(), *gate.pages()]
+    known = {page.code: _place(page) for page in every}
     return re.sub(r"(?<![`\[\w])[A-Z]{3}\d{3}\b", lambda code: _link(code[0], known) if code[0] != own else code[0], text)
 
 
@@ -78,16 +74,16 @@ def _link(code: str, known: dict[str, str]) -> str:
     return f"[{code}](../{known[code]}/{code}.md)" if code in known else code
 
 
-def _place(page: Documented) -> str:
+def _place(page: Page) -> str:
     """The folder of a page."""
     return "lint" if isinstance(page, Lint) else "checks" if isinstance(page, Check) else "gate"
 
 
-def _rules(page: Documented) -> str:
+def _rules(page: Page) -> str:
     return ", ".join(f"[{identity}](../rules.md)" for identity in page.rules) or "none"
 
 
-def _head(page: Documented, summary: str, facts: dict[str, str]) -> str:
+def _head(page: Page, summary: str, facts: dict[str, str]) -> str:
     table = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     return f"# {page.code} {page.name}\n\n{summary}\n\n| | |\n|---|---|\n{table}"
 
@@ -137,9 +133,13 @@ def _short(value: str) -> str:
     return value if len(value) <= LONGEST else value[: LONGEST - 1] + "…"
 
 
-def _related(page: Documented) -> str:
+def _related(page: Page) -> str:
     """Pages that look at the same thing elsewhere: those that rest on the same guide rows, and those that name this one or are named."""
-    kinds = {"In a config, before a run": lints(), "In the log of a run": checks(), "At the gate": gate_pages()}
+    kinds: dict[str, Sequence[Page]] = {
+        "In a config, before a run": lints(),
+        "In the log of a run": checks(),
+        "At the gate": gate.pages(),
+    }
     lines = []
     for title, others in kinds.items():
         found = [
@@ -152,7 +152,7 @@ def _related(page: Documented) -> str:
     return "\n".join(["## See also", "", *lines]) if lines else ""
 
 
-def _names(one: Documented, other: Documented) -> bool:
+def _names(one: Page, other: Page) -> bool:
     return one.code in other.page() or other.code in one.page()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from diag import gate
 from diag.battery import checks
 from diag.check import Check, Documented
 from diag.linting import lints
@@ -16,7 +17,8 @@ sys.path.append(str(Path(__file__).parents[2] / "docs" / "_ext"))
 import generated
 import pages
 
-CODES = {page.code for page in (*checks(), *lints(), *pages.gate_pages())}
+EVERY: list[pages.Page] = [*checks(), *lints(), *gate.pages()]
+CODES = {page.code for page in EVERY}
 
 
 @pytest.mark.parametrize("check", checks(), ids=lambda check: check.code)
@@ -64,13 +66,13 @@ class NotMet(Documented):
 
 
 def test_the_findings_of_the_gate_have_pages_beside_the_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "gate_pages", lambda: (NotMet(),))
-    text = pages.gate_page(NotMet())
+    monkeypatch.setattr(gate, "pages", lambda: [NotMet])
+    text = pages.gate_page(NotMet)
     assert text.startswith("# GAT901 not-met\n\nA requirement is not met.\n")
     assert "[OVF001](../checks/OVF001.md) judges" in text
     overfit = next(check for check in checks() if check.code == "OVF001")
     assert "At the gate: [GAT901 not-met](../gate/GAT901.md)" in pages.check_page(overfit)
-    index = generated.index_page(checks(), (NotMet(),))
+    index = generated.index_page(checks(), [NotMet])
     assert "## The gate" in index
     assert "[GAT901](../gate/GAT901.md)" in index
     assert "\n../gate/GAT901\n" in index
