@@ -246,6 +246,7 @@ def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Pr
 
     for name, value in settings.context:
         run.hyperparameters[name] = Hyperparameter(value, "user")
+    written_in = run.dialect
     if settings.dialect is not None:
         run.dialect = settings.dialect
     problems: list[Problem] = []
@@ -270,7 +271,8 @@ def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Pr
         diagnosis = replayed.rediagnose(diagnosis)
     no_fixes: tuple[Fix, ...] = ()
     fixes = guarded("the prescription", lambda: tuple(prescribe(run, diagnosis, findings, profile=profile)), no_fixes)
-    overrides = guarded(f"dialect {run.dialect}", lambda: render(run.dialect, run, fixes) if fixes else None, None)
+    spoken = run if "generic" in (written_in, run.dialect) or written_in == run.dialect else _without_keys(run)
+    overrides = guarded(f"dialect {run.dialect}", lambda: render(run.dialect, spoken, fixes) if fixes else None, None)
     report = RunReport(
         run=run,
         findings=sort_findings(findings),
@@ -283,6 +285,11 @@ def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Pr
         examined=tuple(examined),
     )
     return report, problems
+
+
+def _without_keys(run: Run) -> Run:
+    """The run without the keys of its config, which are those of another framework than changes are to be written for."""
+    return replace(run, config={}, hyperparameters={name: entry._replace(key="") for name, entry in run.hyperparameters.items()})
 
 
 def _judged_by(changed: Iterable[tuple[str, float]]) -> str:
