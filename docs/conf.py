@@ -15,7 +15,7 @@ release = version = diag.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "_ext"]
+exclude_patterns = ["_build", "_ext", "_generated/keys"]
 source_suffix = {".md": "markdown"}
 html_theme = "furo"
 html_title = f"diag {release}"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keys import key_tables
 from pages import Page, check_page, escaped, gate_page, lint_page
 
 if TYPE_CHECKING:
@@ -255,6 +256,7 @@ def write_pages(app: Sphinx) -> None:
     pages |= {f"gate/{page.code}.md": gate_page(page) for page in gate}
     pages |= {f"checks/{check.code}.md": check_page(check) for check in battery}
     pages |= {"lint/index.md": lint_index_page(lints())} | {f"lint/{rule.code}.md": lint_page(rule) for rule in lints()}
+    pages |= {f"keys/{dialect}.md": text for dialect, text in key_tables().items()}
     pages |= {"profiles.md": profiles_page(), "conflicts.md": conflicts_page(), "policy.md": policy_page()}
     for path in folder.rglob("*.md"):
         if path.relative_to(folder).as_posix() not in pages:
