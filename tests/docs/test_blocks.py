@@ -29,6 +29,9 @@ RUN = {"console"}
 SHELL = {"sh", "bash", "shell", ""}
 """Languages of commands: whatever calls ``diag`` must be a call that it takes."""
 
+CALLING = SHELL | {"yaml", "yml", "text", "groovy", "ini", "toml"}
+"""Languages of blocks that may call ``diag``."""
+
 NOT_RUN: dict[tuple[str, str], tuple[int, str]] = {
     ("README.md", ""): (2, "sets up an environment; what .ci/run runs"),
     ("CONTRIBUTING.md", ""): (1, "sets up an environment"),
@@ -86,7 +89,9 @@ def is_only_calls(text: str) -> bool:
 BLOCKS = every_block()
 
 
-@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language in SHELL | {"yaml", "yml", "text", "groovy", "ini", "toml"}], ids=name)
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS if block.language in SHELL | {"yaml", "yml", "text", "groovy", "ini", "toml"}], ids=name
+)
 def test_every_call_of_the_command_is_one_that_it_takes(block: Block) -> None:
     if block.language == "text":  # what was printed, and after what command
         block = block._replace(text="".join(line[2:] + "\n" for line in block.text.splitlines() if line.startswith("$ diag ")))
