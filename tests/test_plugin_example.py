@@ -143,6 +143,13 @@ def test_so_are_those_of_the_other_kinds(group: str, attribute: str, arguments: 
     assert (done.returncode, bool(done.stdout)) == ((2, False) if group == "diag.reports" else (4, True))
 
 
+def test_an_adapter_that_lacks_something_is_told_by_it(tmp_path: Path) -> None:
+    source = "class ADAPTER:\n    name, fidelity = 'odd', 1\n    find = find_file = read = None\n"
+    done = call("diag", "analyze", LOG, beside=stranger(tmp_path, source, "diag.adapters", ":ADAPTER"))
+    (line,) = done.stderr.splitlines()
+    assert "TypeError: it has no schemes" in line
+
+
 def test_two_checks_with_one_code_are_refused_with_both_places(tmp_path: Path) -> None:
     done = call("diag", "analyze", LOG, beside=stranger(tmp_path, CHECK.format(code="OVF001")))
     assert (done.returncode, done.stdout) == (2, "")

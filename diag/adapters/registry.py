@@ -18,6 +18,9 @@ from diag.plugins import Point
 
 GROUP: Final = "diag.adapters"
 
+ATTRIBUTES: Final = ("name", "fidelity", "schemes", "find", "find_file", "read")
+"""What every adapter has; ``find_uri`` only where there are schemes."""
+
 _NAMES: Final = {
     "trainer_state": re.compile(r".*\.json|checkpoint-\d+", re.IGNORECASE),
     "wandb": re.compile(r".*\.wandb|wandb-summary\.json|(offline-)?run-\d{8}_\d{6}-.*"),
@@ -96,8 +99,20 @@ def _imported(name: str) -> Adapter | str:
     """The adapter, or why it cannot be imported."""
     point = _points()[name]
     made: dict[Point, Adapter]
-    made, broken = plugins.use([point], lambda adapter: adapter)
+    made, broken = plugins.use([point], _whole)
     return broken[0].reason if broken else made[point]
+
+
+def _whole(adapter: Adapter) -> Adapter:
+    """An adapter that has all that is asked of one.
+
+    Raises:
+        TypeError: it has not.
+    """
+    missing = [name for name in ATTRIBUTES if not hasattr(adapter, name)]
+    if missing:
+        raise TypeError(f"it has no {', '.join(missing)}")
+    return adapter
 
 
 def forget() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
 from diag import plugins
@@ -90,7 +91,7 @@ def load(name: str) -> Dialect:
 
     if name in _registered():
         return _load(name)
-    if name in DIALECTS:  # an installation whose entry points are older than its modules
+    if name in DIALECTS and find_spec(f"diag.dialects.{name}"):  # an installation whose entry points are older than its modules
         built_in: Dialect = import_module(f"diag.dialects.{name}").DIALECT
         return built_in
     return GenericDialect(name)

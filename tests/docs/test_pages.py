@@ -9,14 +9,19 @@ from pathlib import Path
 import pytest
 
 from diag import gate
+from diag.adapters.registry import registry
 from diag.battery import checks
 from diag.check import Check, Documented
+from diag.dialects import table
+from diag.dialects.recognition import DIALECTS
 from diag.linting import lints
 
 sys.path.append(str(Path(__file__).parents[2] / "docs" / "_ext"))
 import generated
 import pages
+from keys import key_tables
 
+DOCS = Path(__file__).parents[2] / "docs"
 EVERY: list[pages.Page] = [*checks(), *lints(), *gate.pages()]
 CODES = {page.code for page in EVERY}
 
@@ -77,3 +82,21 @@ def test_the_findings_of_the_gate_have_pages_beside_the_checks(monkeypatch: pyte
     assert "[GAT901](../gate/GAT901.md)" in index
     assert "\n../gate/GAT901\n" in index
     assert "## The gate" not in generated.index_page(checks())
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_framework_has_a_page_with_its_keys(dialect: str) -> None:
+    folder = DOCS / "how-to" / "frameworks"
+    page = (folder / f"{dialect}.md").read_text(encoding="utf-8")
+    assert f"```{{include}} ../../_generated/keys/{dialect}.md" in page
+    index = (folder / "index.md").read_text(encoding="utf-8")
+    assert f"| `{dialect}` |" in index and f"\n{dialect}\n" in index
+    for row in table.rows(dialect):
+        if not row.canonical.startswith("_"):
+            assert f"`{row.native}`" in key_tables()[dialect]
+
+
+@pytest.mark.parametrize("adapter", sorted(registry().adapters))
+def test_every_source_is_told_of_on_a_page(adapter: str) -> None:
+    pages_of_sources = {"trainer_state": "huggingface", "csv": "tables", "jsonl": "json-lines", "json_history": "json-lines"}
+    assert (DOCS / "how-to" / "sources" / f"{pages_of_sources.get(adapter, adapter)}.md").is_file()
