@@ -51,7 +51,7 @@ def _together(*options: Decorator) -> Decorator:
 
 OUTPUT = click.option("--output", "-o", metavar="FILE", help="Write the report to FILE instead of the terminal.")
 
-FORMATS = "text, json"
+FORMATS = "text, json, concise, csv, github, gitlab, junit, markdown, parquet, sarif"
 """Report formats as the help names them."""
 
 report_options = _together(
