@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from diag.diagnosis import Diagnosis
     from diag.dialects import Overrides
     from diag.fixes import Fix
+    from diag.gate.requirements import Outcome
     from diag.replayed import Replayed
     from diag.run import Checkpoint, Run
 
@@ -82,6 +83,7 @@ class RunReport:
         replayed: the result of a replay that the causes were ranked by, None if there was none.
         examined: code of every check that judged this run: neither left out nor skipped nor crashed; sorted.
         accepted: findings that the user accepted; they are not among ``findings``.
+        requirements: how the run stands to what the user requires of its metrics.
     """
 
     run: Run
@@ -94,6 +96,7 @@ class RunReport:
     replayed: Replayed | None = None
     examined: tuple[str, ...] = ()
     accepted: tuple[Accepted, ...] = ()
+    requirements: tuple[Outcome, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The run's object in the JSON report."""
@@ -114,6 +117,10 @@ class RunReport:
             "findings": [_finding(finding) for finding in self.findings],
             "accepted": [{"finding": _finding(a.finding), "reason": a.reason, "by": a.by} for a in self.accepted],
             "examined": list(self.examined),
+            "requirements": [
+                {"requirement": r.requirement, "metric": r.metric, "value": plain(r.value), "step": r.step, "met": r.is_met}
+                for r in self.requirements
+            ],
             "skipped": [{"code": code, "reason": reason} for code, reason in self.skipped],
             "notes": list(run.notes),
             "best_checkpoint": None
@@ -161,7 +168,7 @@ class Report:
         """The exit code of ``diag analyze``; a pure function of the report and the gate.
 
         1 a finding at or above ``fail_on``; 2 an input that the user named, or every input, was unreadable;
-        3 nothing could be judged; 4 something crashed where the answer would have been 0; 0 otherwise.
+        3 nothing could be judged, and no requirement was met either; 4 something crashed where the answer would have been 0; 0 otherwise.
         """
         crashed = any(problem.kind == "crash" for problem in self.problems)
         unreadable = [problem for problem in self.problems if problem.kind == "input"]
@@ -171,7 +178,7 @@ class Report:
             return EXIT_INPUT
         if not self.runs and crashed:
             return EXIT_CRASHED
-        if all(entry.diagnosis.verdict == INCONCLUSIVE for entry in self.runs):
+        if all(entry.diagnosis.verdict == INCONCLUSIVE and not entry.requirements for entry in self.runs):
             return EXIT_NOTHING_JUDGED
         return EXIT_CRASHED if crashed else EXIT_PASSED
 
