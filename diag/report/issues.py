@@ -104,7 +104,7 @@ class Subject:
         facts: what else there is to know, name to value.
         issues: those that count, in the report's order.
         accepted: those that the user accepted.
-        examined, skipped: codes of the checks that judged it; code and reason of those that could not.
+        examined, skipped: codes of the checks that judged it, requirements as their code; code and reason of those that could not.
         source: the report it was made from.
     """
 
@@ -235,7 +235,7 @@ def _run(where: RunPlaces, entry: RunReport, base: Base, name: Fingerprint) -> S
         {label: safe(value) for label, value in facts.items()},
         issues,
         accepted,
-        entry.examined,
+        tuple(sorted({*entry.examined, *(["GAT001"] if entry.requirements else [])})),
         tuple((code, safe(reason)) for code, reason in entry.skipped),
         entry,
     )

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from diag.analysis import judge
 from diag.check import Finding
+from diag.gate.requirements import Outcome
 from diag.linting import lint
 from diag.report import Layout, concise, github, gitlab, junit, markdown, markdown_text, table
 from diag.result import Accepted, Problem, Report, RunReport
@@ -91,6 +92,12 @@ class TestJunit:
         root = read_junit(junit.render(Report((entry,)), LAYOUT))
         assert root.get("failures") == "0"
         assert "accepted in diag.toml: known since May" in "".join(root.itertext())
+
+    def test_a_requirement_that_is_met_is_a_case_that_passes(self) -> None:
+        met = replace(calm(), requirements=(Outcome("eval/loss<=9", "eval/loss", 1.0, 10, True),))
+        root = read_junit(junit.render(Report((met,)), LAYOUT))
+        (case,) = [case for case in root.iter("testcase") if case.get("name") == "GAT001 requirement-not-met"]
+        assert len(case) == 0
 
     def test_a_finding_of_the_gate_is_a_case_of_its_own(self) -> None:
         root = read_junit(junit.render(with_findings(replace(finding(), code="GAT001", name="requirement-not-met")), LAYOUT))
@@ -192,6 +199,13 @@ class TestMarkdown:
         assert "- **error** `gone.csv` does not exist" in text
         assert "<summary>1 accepted finding</summary>" in text
         assert "known since May" in text
+
+    def test_requirements_are_told(self) -> None:
+        outcomes = (Outcome("eval/loss<=9", "eval/loss", 1.0, 10, True), Outcome("x|y<1", "x|y", None, None, False))
+        text = markdown.render(Report((replace(overfit(), requirements=outcomes),)), LAYOUT)
+        cells = [cell.text_content() for cell in read_markdown(text).iter("td")]
+        at = cells.index("eval/loss<=9")
+        assert cells[at : at + 6] == ["eval/loss<=9", "1", "met", "x|y<1", "not logged", "not met"]
 
     def test_is_no_longer_than_a_comment_may_be(self) -> None:
         runs = tuple(replace(overfit(), run=replace(overfit().run, id=f"run-{n}")) for n in range(200))
@@ -304,3 +318,10 @@ def test_the_first_formats_need_no_heavy_library(fixtures: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_configuration_that_declares_the_gate_stands_in_for_runs_elsewhere(diag_command: Command, fixtures: Path, tmp_path: Path) -> None:
+    (tmp_path / "diag.toml").write_text('fail-on = "warning"\n', encoding="utf-8")
+    done = diag_command("analyze", fixtures / "hf-overfit", "--config", "diag.toml", "--format", "github", cwd=tmp_path)
+    assert done.returncode == 1
+    assert {entry["file"] for entry in read_github(done.stdout)} == {"diag.toml"}

@@ -58,6 +58,12 @@ class TestRules:
             assert "## " not in rule["help"]["text"]
             assert rule["fullDescription"]["text"] != rule["shortDescription"]["text"]
 
+    def test_findings_of_the_gate_have_theirs(self) -> None:
+        found = Finding("GAT001", "requirement-not-met", "error", "eval/loss is 2.")
+        rules = {rule["id"]: rule for rule in run_of(Report((replace(overfit(), findings=(found,)),)))["tool"]["driver"]["rules"]}
+        assert "What it does" in rules["GAT001"]["help"]["text"]
+        assert "gate" in rules["GAT001"]["properties"]["tags"]
+
     def test_lint_rules_have_theirs(self) -> None:
         rules = {rule["id"]: rule for rule in run_of(lint(["examples"]))["tool"]["driver"]["rules"]}
         assert "What it does" in rules["CFG001"]["help"]["text"]
