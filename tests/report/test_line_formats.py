@@ -21,6 +21,7 @@ from diag.gate.requirements import Outcome
 from diag.linting import lint
 from diag.report import Layout, concise, github, gitlab, junit, markdown, markdown_text, table
 from diag.result import Accepted, Problem, Report, RunReport
+from diag.terminal import safe
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 LAYOUT = Layout()
@@ -179,6 +180,13 @@ class TestConcise:
         assert concise.render(Report((calm(),)), LAYOUT) == ""
 
 
+MARKUP = (
+    "`", "|", "<", ">", "&", "@user", "#12", "GH-3", "_x_", "**", "~~", "[a](b)", "![x](y)", "\\", "$$x$$", "[^1]", "|---|", "&lt;",
+    "&#64;u", "http://a.b", "www.a.b", "a@b.c", "mailto:x@y.z", "user/repo#1",
+    "<script>", "</details>", "<!--", "```", "~~~", "\n# h", "\n- x", " ",
+)  # fmt: skip
+
+
 class TestMarkdown:
     def test_says_what_matters_first(self) -> None:
         text = markdown.render(Report((calm(), overfit())), LAYOUT)
@@ -225,12 +233,15 @@ class TestMarkdown:
         read_markdown(text)
         assert "and 980 more" in text
 
-    @given(st.text(alphabet=st.characters(codec="utf-8") | st.sampled_from("`|<>&@#*_[]()!~$\\:/.w1h")))
-    def test_any_text_stays_text(self, text: str) -> None:
-        report = with_findings(finding(message=f"a {text}", metric=text))
-        named = replace(report.runs[0], run=replace(report.runs[0].run, id=f"r{text}"))
+    @given(st.lists(st.sampled_from(MARKUP) | st.text(max_size=5), max_size=12).map("".join))
+    def test_any_text_stays_text(self, words: str) -> None:
+        report = with_findings(finding(message=f"a {words}", metric=words))
+        named = replace(report.runs[0], run=replace(report.runs[0].run, id=f"r{words}"))
         root = read_markdown(markdown.render(Report((named,)), LAYOUT))
         assert len(root.xpath("//table")) == 3
+        shown = [cell.text_content().replace("\u200b", "").split() for cell in root.iter("td")]
+        assert safe(f"a {words}").split() in shown
+        assert safe(f"r{words}").split() in shown
 
     @pytest.mark.parametrize("words", ["`", "``", "a`b", "``` x", " both ", "a|b", "|", "\\|"])
     def test_a_code_span_shows_what_it_is_given(self, words: str) -> None:
