@@ -55,6 +55,7 @@ class Server:
         """
         runs = chosen(self._runs(selection), selection)
         for run in runs:
+            run.place = self._given
             for key in sorted(run.metrics):
                 run.metrics[key] = self._history(run.id, key)
         return runs
