@@ -12,6 +12,7 @@ from diag.choices import checked_codes, choose
 from diag.errors import DiagError, UsageError
 from diag.result import Problem, Report, RunReport, sort_findings
 from diag.run import Hyperparameter, Run
+from diag.text import without_credentials
 from diag.vocabulary import INCONCLUSIVE, METHODS
 
 if TYPE_CHECKING:
@@ -154,7 +155,8 @@ def _load(
         except DiagError as error:
             if len(paths) == 1 or isinstance(error, UsageError):
                 raise
-            problems.append(Problem("input", os.fspath(entry), _without(os.fspath(entry), str(error))))
+            place = without_credentials(os.fspath(entry))
+            problems.append(Problem("input", place, _without(place, str(error))))
     seen: dict[str, int] = {}
     for run in runs:
         seen[run.id] = seen.get(run.id, 0) + 1

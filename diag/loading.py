@@ -21,6 +21,7 @@ from diag.adapters import Adapter, Folder, Source, registry, relative, tolerant_
 from diag.adapters.same_run import merged, run_folder
 from diag.errors import DiagError, InputError, NothingToJudgeError
 from diag.run import Run
+from diag.text import without_credentials
 
 _URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")
 _SKIPPED_FOLDERS: Final = frozenset({"__pycache__", "node_modules", "site-packages", "venv", "env", "CVS", "_svn"})
@@ -219,7 +220,7 @@ def _folders(base: Path, report: Callable[[Problem], None]) -> Iterator[Folder]:
 
 def attempt(source: Source) -> Reading:
     """Read a source; what goes wrong becomes the Reading's problem. Can run in another process."""
-    where = source.uri or str(source.files[0] if source.files else source.root)
+    where = without_credentials(source.uri) or str(source.files[0] if source.files else source.root)
     try:
         return Reading(source, read(source))
     except DiagError as error:

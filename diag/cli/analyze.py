@@ -10,6 +10,7 @@ import click
 from diag.cli.common import problem_line, reading_options, report_options
 from diag.cli.configured import baseline_of, configured, gate_options, layout_of, policy_of, settings_of
 from diag.cli.outputs import outputs, refuse_inputs, write_reports
+from diag.cli.write_back import write_back_option, write_back_to
 
 if TYPE_CHECKING:
     from diag.configuration import Configuration
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @gate_options
 @reading_options
 @click.option("--replayed", metavar="FILE", help="Rank the causes by what this diag replay found (its replay.json or folder).")
+@write_back_option
 @click.option("--jobs", "-j", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Analyze N runs at a time.")
 @click.option("--verbose", "-v", is_flag=True, help="Show everything: skipped checks, all changes, all hyperparameters.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -32,6 +34,7 @@ def command(
     adapter: str | None,
     tracking_uri: str | None,
     replayed: str | None,
+    write_back: tuple[str, ...],
     **options: Any,
 ) -> int:
     """Say what went wrong in training runs, why, and what to change.
@@ -69,7 +72,7 @@ def command(
     write_reports(wanted, lambda name, layout: renderer(name)(report, layout), **layout_of(call))
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)
-    return report.exit_code(call["fail-on"])
+    return write_back_to(write_back, report, tracking_uri, call["fail-on"])
 
 
 class _Progress:
