@@ -1,0 +1,131 @@
+"""The page as a whole: what the browser may do with it, styles, scripts, and the parts of the report in their order."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final
+
+from diag import __version__
+from diag.report import palette
+from diag.report.html.chart_data import stretches
+from diag.report.html.elements import Markup, element, raw
+from diag.report.html.overview import overview
+from diag.report.html.run_section import Section
+from diag.result import NEVER
+
+if TYPE_CHECKING:
+    from diag.result import Report
+
+LIBRARY, LIBRARY_STYLE = "uPlot.iife.min.js", "uPlot.min.css"
+"""uPlot 1.6.32 (MIT; https://github.com/leeoniya/uPlot) as published, with its licence in ``uPlot.LICENSE.txt``."""
+SCRIPTS: Final = (LIBRARY, "charts.js", "page.js")
+STYLES: Final = (LIBRARY_STYLE, "page.css")
+
+
+def page(report: Report, fail_on: str) -> str:
+    """The report as one HTML document.
+
+    Args:
+        report: what was found.
+        fail_on: the gate.
+    """
+    sections = [Section(entry, number) for number, entry in enumerate(report.runs, 1)]
+    detail = stretches(sum(len(panel.lines) for section in sections for panel in section.panels))
+    many = len(sections) > 1
+    styles = [colours(), *map(asset, STYLES)]
+    scripts = list(map(asset, SCRIPTS))
+    title = (
+        f"diag: {len(sections):,} runs"
+        if many
+        else f"{sections[0].entry.run.id}: {sections[0].entry.diagnosis.verdict}"
+        if sections
+        else "diag"
+    )
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy(scripts, styles)),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("meta", name="generator", content=f"diag {__version__}"),
+        element("title", title),
+        [raw("style", style) for style in styles],
+    )
+    main = element(
+        "main",
+        problems(report),
+        overview(report, sections) if many else None,
+        [(folded if many else alone)(section, detail) for section in sections],
+        None if sections else element("p", "No run was found."),
+    )
+    foot = element(
+        "footer", element("p", "Made by diag ", __version__, ". ", element("code", "diag explain CODE"), " tells what a finding means.")
+    )
+    status = element("p", class_="visually-hidden", id="status", role="status")
+    body = element("body", banner(report, fail_on), main, foot, status, [raw("script", script) for script in scripts])
+    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+
+
+def asset(file: str) -> str:
+    """A file that stands beside this module in ``static``."""
+    return (files("diag.report.html") / "static" / file).read_text(encoding="utf-8")
+
+
+def colours() -> str:
+    """The colours of ``diag.report.palette`` for the style sheet and the scripts, on light and on dark ground."""
+
+    def rules(lines: tuple[str, ...], severities: dict[str, str]) -> str:
+        named = [(f"c{number}", colour) for number, colour in enumerate(lines)] + list(severities.items())
+        return "".join(f"--{name}:{colour};" for name, colour in named)
+
+    light = rules(palette.LINES, palette.SEVERITIES)
+    dark = rules(palette.LINES_ON_DARK, palette.SEVERITIES_ON_DARK)
+    strokes = "".join(f".c{number}{{stroke:var(--c{number})}}" for number in range(len(palette.LINES)))
+    shades = "".join(f".band.{name}{{fill:var(--{name});fill-opacity:{share}}}" for name, share in palette.OPACITY.items())
+    return f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}{strokes}{shades}"
+
+
+def policy(scripts: list[str], styles: list[str]) -> str:
+    """Nothing is loaded from anywhere; of scripts and styles only those of this page run."""
+
+    def allowed(sources: list[str]) -> str:
+        return " ".join(f"'sha256-{b64encode(hashlib.sha256(source.encode('utf-8')).digest()).decode()}'" for source in sources)
+
+    return f"default-src 'none'; script-src {allowed(scripts)}; style-src {allowed(styles)}; base-uri 'none'; form-action 'none'"
+
+
+def banner(report: Report, fail_on: str) -> Markup:
+    """The head of the page: what this is and whether the gate passed."""
+    if not report.runs or fail_on == NEVER:
+        state = None
+    elif report.failed(fail_on):
+        state = element(
+            "p", element("span", "✗", aria_hidden="true"), f" gate failed: a finding is at or above {fail_on}", class_="gate bad"
+        )
+    else:
+        state = element(
+            "p", element("span", "✓", aria_hidden="true"), f" gate passed: no finding is at or above {fail_on}", class_="gate good"
+        )
+    return element("header", element("h1", "diag ", element("span", "training report", class_="muted")), state, class_="banner")
+
+
+def problems(report: Report) -> Markup | None:
+    """What could not be read, or crashed."""
+    if not report.problems:
+        return None
+    items = [element("li", element("code", problem.path), ": ", problem.message) for problem in report.problems]
+    return element("section", element("h2", "Problems"), element("ul", items), class_="card problems")
+
+
+def alone(section: Section, detail: int) -> Markup:
+    """The part of the only run."""
+    head = element("div", section.head(), class_="run-head")
+    return element("section", head, element("div", section.body(detail), class_="body"), class_="run card", id=section.id)
+
+
+def folded(section: Section, detail: int) -> Markup:
+    """The part of one run of many, folded away at first."""
+    body = element("div", section.body(detail), class_="body", id=section.id)
+    return element("details", element("summary", section.head(), class_="run-head"), body, class_="run card", data_run=section.id)
