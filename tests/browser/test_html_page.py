@@ -244,6 +244,21 @@ class TestZoom:
         seen.get_by_role("button", name="Zoom out").click()
         assert "drag" in self.range(seen)
 
+    def test_the_view_outlasts_a_switch_and_a_double_click_ends_it(self, visit: Visit) -> None:
+        seen = visit("overfit")
+        plain = image(seen)
+        seen.get_by_role("button", name="Zoom in").click()
+        seen.get_by_role("button", name="Log scale, Loss").click()
+        seen.get_by_role("button", name="Log scale, Loss").click()
+        seen.mouse.move(1, 1)
+        settled(seen)
+        assert image(seen) != plain
+        assert self.range(seen) == "steps 122–361"
+        seen.locator(".chart .u-over").nth(1).dblclick()
+        seen.mouse.move(1, 1)
+        settled(seen)
+        assert image(seen) == plain
+
     def test_a_finding_can_be_shown(self, visit: Visit) -> None:
         seen = visit("overfit")
         seen.get_by_role("button", name="Show OVF001 on the curves").click()

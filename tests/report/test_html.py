@@ -136,6 +136,11 @@ class TestPage:
         assert "gate passed: no finding is at or above error" in page(recorded("hf-healthy"))
         assert "gate failed: a finding is at or above warning" in page(recorded("hf-overfit"), fail_on="warning")
         assert "gate" not in "".join(Reader(page(recorded("hf-overfit"), fail_on="never")).texts)
+        broken = Problem("input", "broken.json", "is no log")
+        assert "an input could not be read" in page(recorded("hf-healthy"), problems=(broken,))
+        assert "nothing could be judged" in page()
+        crash = Problem("crash", "a", "check XYZ001 crashed")
+        assert "a check or an adapter crashed" in page(recorded("hf-healthy"), problems=(crash,))
 
     def test_accepted_findings_requirements_and_problems(self) -> None:
         entry = overfit()

@@ -44,10 +44,10 @@ def chart_data(shown: Sequence[Panel], best: int | None, detail: int) -> dict[st
         detail: stretches of a curve.
 
     Returns:
-        ``x`` the first and the last step, ``best``, and ``panels``; each with its ``title``, whether it is logarithmic at first (``log``),
-        its ``lines``, the steps where something was not finite (``bad``), its ``bands`` (number of the finding, row, code, severity, first
-        and last step) and its ``projection``. Lines have steps as the first and the distances (``x``), values with null for what is not
-        finite (``y``), and where points were left out the means to smooth (``mx``, ``my``).
+        ``x`` the first and the last step, ``best``, and ``panels``. Each panel has its ``title``, whether it is logarithmic at first
+        (``log``), its ``lines``, the steps where something was not finite (``bad``), its ``bands`` (number of the finding, row, sign and
+        code, severity, first and last step) and its ``projection``. Lines have steps as the first and the distances (``x``), values with
+        null for what is not finite (``y``), and where points were left out the means to smooth (``mx``, ``my``).
     """
     first, last = span(shown)
     return {"x": [first, last], "best": best, "panels": [_panel(panel, first, last, detail) for panel in shown]}
@@ -62,7 +62,10 @@ def _panel(panel: Panel, first: int, last: int, detail: int) -> dict[str, Any]:
         "log": panel.logarithmic,
         "lines": [_line(*styled, detail) for styled in panel.styled],
         "bad": np.unique(np.concatenate(bad)).tolist(),
-        "bands": [[band.finding, row, band.code, band.severity, band.start, band.end] for band, row in zip(panel.bands, rows, strict=True)],
+        "bands": [
+            [band.finding, row, f"{palette.SIGNS[band.severity]} {band.code}", band.severity, band.start, band.end]
+            for band, row in zip(panel.bands, rows, strict=True)
+        ],
         "projection": None
         if projection is None
         else {"x": projection.step.tolist(), "y": _values(projection.value), "text": projection.change},

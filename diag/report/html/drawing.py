@@ -18,6 +18,7 @@ from diag.report.downsampling import thin
 from diag.report.html.axes import LETTER, NARROW, Frame, frame, percent, short, step_ticks, ticks
 from diag.report.html.elements import Markup, element
 from diag.report.panels import rows, span
+from diag.text import counted, show
 
 if TYPE_CHECKING:
     from diag.report.panels import Band, Line, Panel
@@ -121,6 +122,27 @@ def _path(points: list[tuple[int, int]]) -> str:
 
 def _stroke(colour: str, width: float) -> dict[str, str | float]:
     return {"fill": "none", "stroke": colour, "stroke_width": width, "vector_effect": "non-scaling-stroke"}
+
+
+def described(panel: Panel, labels: dict[int, str]) -> str:
+    """What the picture of a panel shows, in words."""
+    parts = []
+    for line in panel.lines:
+        curve = line.curve.finite()
+        if not len(curve):
+            parts.append(f"{line.metric} is never finite")
+            continue
+        low = int(np.argmin(curve.value))
+        values = (
+            f"from {show(float(curve.value[0]))} at step {curve.step[0]:,} to {show(float(curve.value[-1]))} at step {curve.step[-1]:,}"
+        )
+        lowest = f"lowest {show(float(curve.value[low]))} at step {curve.step[low]:,}"
+        bad = len(line.curve) - len(curve)
+        parts.append(f"{line.metric} {values}, {lowest}" + (f", {counted(bad, 'value')} not finite" if bad else ""))
+    if panel.projection is not None:
+        parts.append(f"projected: {panel.projection.change}")
+    parts += labels.values()
+    return f"{panel.title}: {'; '.join(parts)}."
 
 
 def bars(panel: Panel, axes: Frame, target: str, labels: dict[int, str]) -> Markup | None:

@@ -12,8 +12,9 @@ from diag.report import palette
 from diag.report.html.chart_data import stretches
 from diag.report.html.elements import Markup, element, raw
 from diag.report.html.overview import overview
+from diag.report.html.pieces import TONE_SIGNS
 from diag.report.html.run_section import Section
-from diag.result import NEVER
+from diag.result import EXIT_CRASHED, EXIT_FAILED, EXIT_INPUT, EXIT_NOTHING_JUDGED, EXIT_PASSED, NEVER
 
 if TYPE_CHECKING:
     from diag.result import Report
@@ -22,6 +23,14 @@ LIBRARY, LIBRARY_STYLE = "uPlot.iife.min.js", "uPlot.min.css"
 """uPlot 1.6.32 (MIT; https://github.com/leeoniya/uPlot) as published, with its licence in ``uPlot.LICENSE.txt``."""
 SCRIPTS: Final = (LIBRARY, "charts.js", "page.js")
 STYLES: Final = (LIBRARY_STYLE, "page.css")
+GATE: Final = {
+    EXIT_PASSED: "gate passed: no finding is at or above {fail_on}",
+    EXIT_FAILED: "gate failed: a finding is at or above {fail_on}",
+    EXIT_INPUT: "an input could not be read",
+    EXIT_NOTHING_JUDGED: "nothing could be judged",
+    EXIT_CRASHED: "a check or an adapter crashed",
+}
+"""What the page says for each exit code."""
 
 
 def page(report: Report, fail_on: str) -> str:
@@ -36,13 +45,6 @@ def page(report: Report, fail_on: str) -> str:
     many = len(sections) > 1
     styles = [colours(), *map(asset, STYLES)]
     scripts = list(map(asset, SCRIPTS))
-    title = (
-        f"diag: {len(sections):,} runs"
-        if many
-        else f"{sections[0].entry.run.id}: {sections[0].entry.diagnosis.verdict}"
-        if sections
-        else "diag"
-    )
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -50,7 +52,7 @@ def page(report: Report, fail_on: str) -> str:
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("meta", name="generator", content=f"diag {__version__}"),
-        element("title", title),
+        element("title", title(report)),
         [raw("style", style) for style in styles],
     )
     main = element(
@@ -84,7 +86,8 @@ def colours() -> str:
     dark = rules(palette.LINES_ON_DARK, palette.SEVERITIES_ON_DARK)
     strokes = "".join(f".c{number}{{stroke:var(--c{number})}}" for number in range(len(palette.LINES)))
     shades = "".join(f".band.{name}{{fill:var(--{name});fill-opacity:{share}}}" for name, share in palette.OPACITY.items())
-    return f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}{strokes}{shades}"
+    opacity = "".join(f"--{name}-opacity:{share};" for name, share in palette.OPACITY.items())
+    return f":root{{{light}{opacity}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}{strokes}{shades}"
 
 
 def policy(scripts: list[str], styles: list[str]) -> str:
@@ -96,18 +99,21 @@ def policy(scripts: list[str], styles: list[str]) -> str:
     return f"default-src 'none'; script-src {allowed(scripts)}; style-src {allowed(styles)}; base-uri 'none'; form-action 'none'"
 
 
+def title(report: Report) -> str:
+    """What the browser shows on the tab: the run and its verdict, or how many runs there are."""
+    if len(report.runs) != 1:
+        return f"diag: {len(report.runs):,} runs"
+    return f"{report.runs[0].run.id}: {report.runs[0].diagnosis.verdict}"
+
+
 def banner(report: Report, fail_on: str) -> Markup:
-    """The head of the page: what this is and whether the gate passed."""
-    if not report.runs or fail_on == NEVER:
-        state = None
-    elif report.failed(fail_on):
-        state = element(
-            "p", element("span", "✗", aria_hidden="true"), f" gate failed: a finding is at or above {fail_on}", class_="gate bad"
-        )
-    else:
-        state = element(
-            "p", element("span", "✓", aria_hidden="true"), f" gate passed: no finding is at or above {fail_on}", class_="gate good"
-        )
+    """The head of the page: what this is and how the gate stands."""
+    code = report.exit_code(fail_on)
+    state = None
+    if code != EXIT_PASSED or fail_on != NEVER:
+        tone = "good" if code == EXIT_PASSED else "bad"
+        words = GATE[code].format(fail_on=fail_on)
+        state = element("p", element("span", TONE_SIGNS[tone], aria_hidden="true"), f" {words}", class_=f"gate {tone}")
     return element("header", element("h1", "diag ", element("span", "training report", class_="muted")), state, class_="banner")
 
 
@@ -122,7 +128,14 @@ def problems(report: Report) -> Markup | None:
 def alone(section: Section, detail: int) -> Markup:
     """The part of the only run."""
     head = element("div", section.head(), class_="run-head")
-    return element("section", head, element("div", section.body(detail), class_="body"), class_="run card", id=section.id)
+    return element(
+        "section",
+        head,
+        element("div", section.body(detail), class_="body"),
+        class_="run card",
+        id=section.id,
+        aria_labelledby=f"{section.id}-name",
+    )
 
 
 def folded(section: Section, detail: int) -> Markup:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from diag.report.downsampling import thin
 from diag.report.html.axes import frame
 from diag.report.html.chart_data import chart_data
-from diag.report.html.drawing import bars, plot
+from diag.report.html.drawing import bars, described, plot
 from diag.report.html.elements import Markup, data, element, join
 from diag.report.html.pieces import bar, bullets, code, details, evidence, finding_head, key, name, snippet, table, verdict
 from diag.report.panels import Panel, panels, span
@@ -53,7 +51,7 @@ class Section:
         if run.path not in ("", ".", run.id):
             facts.append(run.path)
         facts.append(counted(run.steps, "step"))
-        facts += [str(value) for name in ("method", "optimizer", "precision") if (value := run.hyperparameter(name)) is not None]
+        facts += [str(value) for one in ("method", "optimizer", "precision") if (value := run.hyperparameter(one)) is not None]
         return join(
             element("h2", name(run.id), id=f"{self.id}-name"),
             verdict(self.entry.diagnosis.verdict),
@@ -289,24 +287,3 @@ class Section:
             reasons.setdefault(reason, []).append(one)
         items = [element("li", [join(code(one), " ") for one in codes], reason) for reason, codes in reasons.items()]
         return details("Checks that could not judge this run", element("ul", items), count=len(skipped))
-
-
-def described(panel: Panel, labels: dict[int, str]) -> str:
-    """What the picture of a panel shows, in words."""
-    parts = []
-    for line in panel.lines:
-        curve = line.curve.finite()
-        if not len(curve):
-            parts.append(f"{line.metric} is never finite")
-            continue
-        low = int(np.argmin(curve.value))
-        values = (
-            f"from {show(float(curve.value[0]))} at step {curve.step[0]:,} to {show(float(curve.value[-1]))} at step {curve.step[-1]:,}"
-        )
-        lowest = f"lowest {show(float(curve.value[low]))} at step {curve.step[low]:,}"
-        bad = len(line.curve) - len(curve)
-        parts.append(f"{line.metric} {values}, {lowest}" + (f", {counted(bad, 'value')} not finite" if bad else ""))
-    if panel.projection is not None:
-        parts.append(f"projected: {panel.projection.change}")
-    parts += labels.values()
-    return f"{panel.title}: {'; '.join(parts)}."

@@ -4,6 +4,7 @@ var diagCharts = (() => {
 
   const SMOOTHINGS = [[0, "off"], [0.01, "1% of the run"], [0.02, "2%"], [0.05, "5%"], [0.1, "10%"], [0.2, "20%"]];
   const LEAST_SPAN = 2; // steps: a chart cannot be zoomed in further
+  const LANE = 18; // pixels: height of the bar of a finding, as in diag/report/html/drawing.py
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const live = new Set();
   let palette = {};
@@ -203,15 +204,14 @@ var diagCharts = (() => {
     }
 
     bars() {
-      this.links = this.data.bands.map(([finding, row, code, severity, start, end]) => {
+      this.links = this.data.bands.map(([finding, row, label, severity, start, end]) => {
         const bar = make("i");
-        const words = make("span", {text: `${{error: "✗", warning: "!", info: "i"}[severity]} ${code}`});
-        const link = make("a", {href: `#${this.run.id}-finding-${finding}`, class: severity}, words, bar);
-        link.style.top = `${row * 18}px`;
+        const link = make("a", {href: `#${this.run.id}-finding-${finding}`, class: severity}, make("span", {text: label}), bar);
+        link.style.top = `${row * LANE}px`;
         this.row.append(link);
         return {link, bar, start, end};
       });
-      this.row.style.height = `${18 * Math.max(0, ...this.data.bands.map((band) => band[1] + 1))}px`;
+      this.row.style.height = `${LANE * Math.max(0, ...this.data.bands.map((band) => band[1] + 1))}px`;
     }
 
     size() {
@@ -256,8 +256,9 @@ var diagCharts = (() => {
           padding: [10, 26, 0, 0],
           legend: {show: false},
           cursor: {
-            sync: {key: this.run.id, scales: ["x", null]},
+            sync: {key: this.run.id, scales: ["x", null], filters: {pub: (type) => type === "mousemove" || type === "mouseleave"}},
             drag: {x: true, y: false, setScale: false},
+            bind: {dblclick: () => () => zoom(this.run, ...this.run.whole)},
             points: {size: 7},
             y: false,
           },
@@ -281,7 +282,7 @@ var diagCharts = (() => {
         this.place,
       );
       live.add(this.plot);
-      this.placeBars();
+      this.look();
     }
 
     range(low, high) {
@@ -312,7 +313,7 @@ var diagCharts = (() => {
       if (width < 4) return;
       const [low, high] = [plot.posToVal(left, "x"), plot.posToVal(left + width, "x")];
       plot.setSelect({left: 0, top: 0, width: 0, height: 0}, false);
-      if (plot.cursor.event?.type === "mouseup" && !this.busy) zoom(this.run, low, high);
+      zoom(this.run, low, high);
     }
 
     placeBars() {
@@ -341,10 +342,9 @@ var diagCharts = (() => {
     }
 
     drawBands(plot) {
-      const opacity = {error: 0.13, warning: 0.12, info: 0.05};
       this.inside(plot, (ctx, box, x) => {
         for (const [, , , severity, start, end] of this.data.bands) {
-          ctx.globalAlpha = opacity[severity] * (dark.matches ? 1.6 : 1);
+          ctx.globalAlpha = Number(colour(`${severity}-opacity`)) * (dark.matches ? 1.6 : 1);
           ctx.fillStyle = colour(severity);
           ctx.fillRect(x(start), box.top, Math.max(x(end) - x(start), 2 * devicePixelRatio), box.height);
         }
