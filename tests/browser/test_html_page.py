@@ -471,6 +471,7 @@ class TestHostileLogs:
         context.close()
 
 
+@pytest.mark.slow
 def test_the_nu_checker_has_nothing_to_say(nu_checker: Sequence[str], reports: dict[str, Path]) -> None:
     # It calls inline scripts forbidden that the policy allows by their hash, and data that is no script; the browser decides that.
     done = subprocess.run(

@@ -32,7 +32,7 @@ def test_options_reach_the_picture(call: Call, fixtures: Path, tmp_path: Path) -
     seen = set()
     for options in (
         [],
-        ["--metric", "train/loss,eval/loss"],
+        ["--metric", "train/accuracy,eval/accuracy"],
         ["--log"],
         ["--linear", "--no-findings"],
         ["--smooth", 0.1],
@@ -41,7 +41,7 @@ def test_options_reach_the_picture(call: Call, fixtures: Path, tmp_path: Path) -
         ["--height", 3],
         ["--dpi", 50],
     ):
-        call(fixtures / "hf-overfit", "-o", tmp_path / "curves.png", "--dpi", 40, *options)
+        call(fixtures / "keras-csv", "-o", tmp_path / "curves.png", "--dpi", 40, *options)
         seen.add((tmp_path / "curves.png").read_bytes())
     assert len(seen) == 9
 

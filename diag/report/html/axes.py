@@ -88,7 +88,7 @@ def step_ticks(first: int, last: int) -> list[tuple[float, str]]:
 def short(value: float) -> str:
     """A number beside an axis: few digits, no exponent where none is needed."""
     if value != 0 and not 1e-3 <= abs(value) < 1e5:
-        return f"{value:.2g}".replace("e-0", "e-").replace("e+0", "e")
+        return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e")
     return f"{value:.4g}"
 
 

@@ -35,7 +35,7 @@ var diagCharts = (() => {
 
   function short(value) {
     const size = Math.abs(value);
-    if (value !== 0 && (size < 1e-3 || size >= 1e5)) return value.toExponential(1).replace(/\.0e/, "e").replace("e+", "e");
+    if (value !== 0 && (size < 1e-3 || size >= 1e5)) return Number(value.toPrecision(3)).toExponential().replace("e+", "e");
     return String(Number(value.toPrecision(4)));
   }
 
@@ -138,7 +138,7 @@ var diagCharts = (() => {
     const all = span >= last - first;
     for (const name of ["out", "earlier", "later", "all"]) run.tools.buttons[name].disabled = all;
     run.tools.buttons.in.disabled = span <= LEAST_SPAN;
-    run.tools.range.textContent = all ? "drag over a chart to zoom" : `steps ${Math.round(start).toLocaleString("en")}–${Math.round(start + span).toLocaleString("en")}`;
+    run.tools.range.textContent = all ? (matchMedia("(pointer: coarse)").matches ? "" : "drag over a chart to zoom") : `steps ${Math.round(start).toLocaleString("en")}–${Math.round(start + span).toLocaleString("en")}`;
     for (const panel of run.panels) panel.look();
   }
 
@@ -248,7 +248,7 @@ var diagCharts = (() => {
         this.plot.destroy();
       }
       const [table, series] = this.series();
-      const axis = {stroke: () => colour("muted"), font: "11.5px system-ui, sans-serif", ticks: {show: false}, grid: {width: 1, stroke: () => colour("grid")}};
+      const axis = {stroke: () => colour("muted"), font: "12px system-ui, sans-serif", ticks: {show: false}, grid: {width: 1, stroke: () => colour("grid")}};
       const narrow = matchMedia("(max-width: 560px)").matches;
       this.plot = new uPlot(
         {
