@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diag.cli.common import problem_line, reading_options, report_options
-from diag.cli.configured import baseline_of, configured, gate_options, policy_of, settings_of
+from diag.cli.configured import baseline_of, configured, gate_options, layout_of, policy_of, settings_of
 from diag.cli.outputs import outputs, refuse_inputs, write_reports
 
 if TYPE_CHECKING:
@@ -66,11 +66,10 @@ def command(
             settings_of=settings_of(configuration),
         )
     report = enforce(report, policy, baseline)
-    fail_on = call["fail-on"]
-    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), fail_on=fail_on, verbose=call["verbose"])
+    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), **layout_of(call))
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)
-    return report.exit_code(fail_on)
+    return report.exit_code(call["fail-on"])
 
 
 class _Progress:

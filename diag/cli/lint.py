@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diag.cli.common import count, names, problem_line, report_options
-from diag.cli.configured import baseline_of, choices_of, configured, lint_gate_options, policy_of_config
+from diag.cli.configured import baseline_of, choices_of, configured, layout_of, lint_gate_options, policy_of_config
 from diag.cli.outputs import outputs, refuse_inputs, write_reports
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def command(configuration: Configuration, configs: tuple[str, ...], base: str | 
     baseline = baseline_of(call)
     report = lint(configs, options_of(said), base=base, choices_of=choices_of(configuration, options_of(said)))
     report = enforce_lint(report, policy_of_config(configuration), baseline)
-    fail_on = call["fail-on"]
-    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), fail_on=fail_on, verbose=call["verbose"])
+    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), **layout_of(call))
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)
     for path in report.unrecognized:
@@ -93,7 +92,7 @@ def command(configuration: Configuration, configs: tuple[str, ...], base: str | 
         click.echo(f"diag: {safe(path)}: is not recognized as a training config; name its framework with --dialect", err=True)
     if not report.configs and not report.problems and not report.unrecognized:
         click.echo("diag: no training config was found; name the files, or a folder that holds some", err=True)
-    return report.exit_code(fail_on)
+    return report.exit_code(call["fail-on"])
 
 
 def options_of(said: dict[str, Any]) -> Any:

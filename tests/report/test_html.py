@@ -216,6 +216,14 @@ class TestPage:
         assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
+    def test_where_only_ascii_may_be_written_it_says_the_same(self) -> None:
+        report = Report((replace(overfit(), run=replace(overfit().run, id="训练")),))
+        plain = render(report, Layout(unicode=False))
+        assert plain.isascii()
+        assert Reader(plain).texts == Reader(render(report, Layout())).texts
+        assert Reader(plain).raw == Reader(render(report, Layout())).raw
+
+
 class TestSize:
     def test_a_hundred_thousand_points_stay_below_a_megabyte_and_say_what_was_left_out(self) -> None:
         written = page(long_run())

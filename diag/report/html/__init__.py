@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 
 def render(report: Report, layout: Layout) -> str:
-    """The page, the same bytes for the same input."""
+    """The page, the same bytes for the same input; where only ASCII may be written, other characters are references."""
     from diag.report.html.page import page
 
-    return page(report, layout.fail_on)
+    written = page(report, layout.fail_on)
+    return written if layout.unicode else written.encode("ascii", "xmlcharrefreplace").decode("ascii")

@@ -71,7 +71,7 @@ def page(report: Report, fail_on: str) -> str:
 
 
 def asset(file: str) -> str:
-    """A file that stands beside this module in ``static``."""
+    """A file that stands beside this module in ``static``: ASCII, as a reference to a character is none in scripts and styles."""
     return (files("diag.report.html") / "static" / file).read_text(encoding="utf-8")
 
 

@@ -114,9 +114,9 @@ var diagCharts = (() => {
     };
     const buttons = {
       in: button("Zoom in", "+", () => scale(run, 0.5)),
-      out: button("Zoom out", "−", () => scale(run, 2)),
-      earlier: button("Earlier steps", "◀", () => move(run, -0.25)),
-      later: button("Later steps", "▶", () => move(run, 0.25)),
+      out: button("Zoom out", "\u2212", () => scale(run, 2)),
+      earlier: button("Earlier steps", "\u25c0", () => move(run, -0.25)),
+      later: button("Later steps", "\u25b6", () => move(run, 0.25)),
       all: button("All steps", "All", () => zoom(run, ...run.whole)),
     };
     const range = make("span", {class: "muted"});
@@ -138,7 +138,7 @@ var diagCharts = (() => {
     const all = span >= last - first;
     for (const name of ["out", "earlier", "later", "all"]) run.tools.buttons[name].disabled = all;
     run.tools.buttons.in.disabled = span <= LEAST_SPAN;
-    run.tools.range.textContent = all ? (matchMedia("(pointer: coarse)").matches ? "" : "drag over a chart to zoom") : `steps ${Math.round(start).toLocaleString("en")}–${Math.round(start + span).toLocaleString("en")}`;
+    run.tools.range.textContent = all ? (matchMedia("(pointer: coarse)").matches ? "" : "drag over a chart to zoom") : `steps ${Math.round(start).toLocaleString("en")}\u2013${Math.round(start + span).toLocaleString("en")}`;
     for (const panel of run.panels) panel.look();
   }
 
