@@ -215,7 +215,6 @@ class TestPage:
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
-
     def test_where_only_ascii_may_be_written_it_says_the_same(self) -> None:
         report = Report((replace(overfit(), run=replace(overfit().run, id="训练")),))
         plain = render(report, Layout(unicode=False))
