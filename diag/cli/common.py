@@ -51,7 +51,14 @@ FORMATS = "text, json, concise, csv, github, gitlab, html, junit, markdown, parq
 """Report formats as the help names them."""
 
 report_options = together(
-    click.option("--format", "format_", default="text", show_default=True, metavar="NAME", help=f"Report format: {FORMATS}."),
+    click.option(
+        "--format",
+        "format_",
+        default="text",
+        show_default=True,
+        metavar="NAME",
+        help=f"Report format: {FORMATS.replace('html', 'html (of runs)')}.",
+    ),
     click.option(
         "--output",
         "-o",
