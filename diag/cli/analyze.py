@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from diag.cli.common import count, names, problem_line, report_options
+from diag.cli.common import count, names, problem_line, report_options, unjudged_option
 from diag.cli.outputs import outputs, refuse_inputs, write_reports
+
+if TYPE_CHECKING:
+    from diag.result import Report
 
 
 @click.command()
@@ -17,6 +20,8 @@ from diag.cli.outputs import outputs, refuse_inputs, write_reports
 @click.option("--select", callback=names, multiple=True, metavar="CODES", help="Run only these checks (codes or their beginnings, commas).")
 @click.option("--ignore", callback=names, multiple=True, metavar="CODES", help="Leave these checks out; the longer of two matches wins.")
 @click.option("--adapter", metavar="NAME", help="Read only with this adapter (trainer_state, tensorboard, wandb, mlflow, csv, ...).")
+@click.option("--whole-runs", is_flag=True, help="Judge the whole run that a file belongs to, not the file alone.")
+@unjudged_option
 @click.option("--tracking-uri", metavar="URI", help="MLflow server or store to read runs from.")
 @click.option("--method", metavar="NAME", help="How the model was trained: sft, lora, qlora, osft or pretraining.")
 @click.option("--model-size", callback=count, metavar="N", help="Parameters of the model: 7B, 350M.")
@@ -30,6 +35,7 @@ from diag.cli.outputs import outputs, refuse_inputs, write_reports
 )
 @click.option("--replayed", metavar="FILE", help="Rank the causes by what this diag replay found (its replay.json or folder).")
 @click.option("--jobs", "-j", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Analyze N runs at a time.")
+@click.option("--quiet", "-q", is_flag=True, help="Text report: show only the runs that fail.")
 @click.option("--verbose", "-v", is_flag=True, help="Show everything: skipped checks, all changes, all hyperparameters.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def command(
@@ -40,6 +46,8 @@ def command(
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     adapter: str | None,
+    whole_runs: bool,
+    allow_unjudged: bool,
     tracking_uri: str | None,
     method: str | None,
     model_size: float | None,
@@ -48,6 +56,7 @@ def command(
     profile: str | None,
     replayed: str | None,
     jobs: int,
+    quiet: bool,
     verbose: bool,
     debug: bool,
 ) -> int:
@@ -65,30 +74,46 @@ def command(
       130  interrupted
     """
     from diag.analysis import analyze
+    from diag.errors import NothingThereError, NothingToJudgeError
     from diag.report import formats, renderer
+    from diag.result import Problem, Report
 
     wanted = outputs(outputs_, format_, formats())
     refuse_inputs(wanted, paths)
     with _Progress() as progress:
-        report = analyze(
-            list(paths),
-            adapter=adapter,
-            select=select,
-            ignore=ignore,
-            method=method,
-            model_parameters=model_size,
-            dataset_size=None if dataset_size is None else round(dataset_size),
-            dialect=dialect,
-            profile=profile,
-            tracking_uri=tracking_uri,
-            replayed=replayed,
-            jobs=jobs,
-            on_progress=progress,
-        )
-    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), fail_on=fail_on, verbose=verbose)
+        try:
+            report = analyze(
+                list(paths),
+                adapter=adapter,
+                select=select,
+                ignore=ignore,
+                method=method,
+                model_parameters=model_size,
+                dataset_size=None if dataset_size is None else round(dataset_size),
+                dialect=dialect,
+                profile=profile,
+                tracking_uri=tracking_uri,
+                whole_runs=whole_runs,
+                replayed=replayed,
+                jobs=jobs,
+                on_progress=progress,
+            )
+        except (NothingThereError, NothingToJudgeError) as error:
+            if not allow_unjudged:
+                raise
+            report = Report((), (Problem("input", paths[0], str(error), absent=True),))
+    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), fail_on=fail_on, quiet=quiet, verbose=verbose)
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)
-    return report.exit_code(fail_on)
+    if allow_unjudged and not report.judged:
+        click.echo(f"diag: nothing was judged{_inconclusive(report)}", err=True)
+    return report.exit_code(fail_on, allow_unjudged=allow_unjudged)
+
+
+def _inconclusive(report: Report) -> str:
+    """What there was instead of verdicts."""
+    count = len(report.runs)
+    return "" if not count else ": the run is INCONCLUSIVE" if count == 1 else f": all {count} runs are INCONCLUSIVE"
 
 
 class _Progress:

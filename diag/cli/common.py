@@ -74,6 +74,12 @@ report_options = _together(
 )
 """The options of every command that reports findings: in which format, where to, and what fails."""
 
+unjudged_option = click.option(
+    "--allow-unjudged/--no-allow-unjudged",
+    help="Do not fail where there is nothing to judge: exit with 0 instead of 3, pass over files that are no log or config.",
+)
+"""The option of every command that a hook or pipeline calls on files chosen by their names."""
+
 probe_options = _together(
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True, help="Where to train."),
     click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Report format."),

@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from diag.cli.common import count, names, problem_line, report_options
+from diag.cli.common import count, names, problem_line, report_options, unjudged_option
 from diag.cli.outputs import outputs, refuse_inputs, write_reports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from diag.linting import LintReport
+
+SHOWN_PATHS = 3
+"""Files passed over that are named; the others are counted."""
 
 
 def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,6 +55,7 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
     "--select", callback=names, multiple=True, metavar="CODES", help="Apply only these rules (codes or their beginnings, commas)."
 )
 @click.option("--ignore", callback=names, multiple=True, metavar="CODES", help="Leave these rules out; the longer of two matches wins.")
+@unjudged_option
 @click.option("--verbose", "-v", is_flag=True, help="Show everything: guide rows, silenced findings, what each config amounts to.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def command(
@@ -60,6 +66,7 @@ def command(
     fail_on: str,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
+    allow_unjudged: bool,
     verbose: bool,
     debug: bool,
     **said: Any,
@@ -84,17 +91,33 @@ def command(
 
     wanted = outputs(outputs_, format_, FORMATS)
     refuse_inputs(wanted, (*configs, *((base,) if base else ())))
-    report = lint(configs, options_of(said), select=select, ignore=ignore, base=base)
+    report = lint(configs, options_of(said), select=select, ignore=ignore, base=base, matched=allow_unjudged)
     write_reports(wanted, lambda name, layout: renderer(name)(report, layout), fail_on=fail_on, verbose=verbose)
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)
-    for path in report.unrecognized:
-        from diag.terminal import safe
+    for line in _unrecognized(report, allow_unjudged):
+        click.echo(f"diag: {line}", err=True)
+    return report.exit_code(fail_on, allow_unjudged=allow_unjudged)
 
-        click.echo(f"diag: {safe(path)}: is not recognized as a training config; name its framework with --dialect", err=True)
-    if not report.configs and not report.problems and not report.unrecognized:
-        click.echo("diag: no training config was found; name the files, or a folder that holds some", err=True)
-    return report.exit_code(fail_on)
+
+def _unrecognized(report: LintReport, allowed: bool) -> Iterator[str]:
+    """What to say of files that are no training configs: a line each, or one for all where that is allowed."""
+    from diag.terminal import safe
+
+    paths = [safe(path) for path in report.unrecognized]
+    if not allowed:
+        yield from (f"{path}: is not recognized as a training config; name its framework with --dialect" for path in paths)
+        if not report.configs and not report.problems and not paths:
+            yield "no training config was found; name the files, or a folder that holds some"
+        return
+    if paths:
+        from diag.text import counted
+
+        more = ", …" if len(paths) > SHOWN_PATHS else ""
+        shown = ", ".join(paths[:SHOWN_PATHS])
+        yield f"{counted(len(paths), 'file')} passed over, not recognized as training configs: {shown}{more}"
+    if not report.configs:
+        yield "nothing was judged"
 
 
 def options_of(said: dict[str, Any]) -> Any:
