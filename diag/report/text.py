@@ -47,7 +47,7 @@ def render(report: Report, layout: Layout) -> str:
         lines += [*page.table(shown), ""]
     for entry in shown:
         lines += [*page.run(entry), ""]
-    lines += page.closing(report)
+    lines += page.closing(report, ruled=bool(shown))
     return "\n".join(line.rstrip() for line in lines).rstrip("\n") + "\n"
 
 
@@ -334,11 +334,12 @@ class _Page:
         yield ""
         yield from self.paragraph(text, INDENT, None, "dim")
 
-    def closing(self, report: Report) -> Iterator[str]:
-        """One line that sums up."""
+    def closing(self, report: Report, *, ruled: bool) -> Iterator[str]:
+        """One line that sums up, under a rule where runs stand above it."""
         if len(report.runs) > 1 or (report.runs and self.layout.quiet):
             verdicts = ", ".join(f"{count} {verdict}" for verdict, count in report.by_verdict.items())
-            yield self.paint(self.sign("─", "-") * self.width, "dim")
+            if ruled:
+                yield self.paint(self.sign("─", "-") * self.width, "dim")
             yield f"{counted(len(report.runs), 'run')}: {verdicts}"
         if report.problems:
             yield f"{len(report.problems)} problem{'s' if len(report.problems) > 1 else ''}; see the messages"
