@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from diag.choices import checked_codes, choose
@@ -53,6 +52,7 @@ def analyze(
     replayed: str | os.PathLike[str] | None = None,
     jobs: int = 1,
     on_progress: Progress | None = None,
+    settings_of: Callable[[Run], Settings] | None = None,
 ) -> Report:
     """Say what went wrong in training runs, why, and what to change.
 
@@ -73,6 +73,7 @@ def analyze(
         replayed: result of a ``diag replay`` of one of the runs, or its folder: its causes are ranked anew by it.
         jobs: runs to analyze at a time, in processes of their own if more than 1.
         on_progress: called after each file read and each run judged.
+        settings_of: gives every run settings of its own, in place of those that the arguments make; see ``checked``.
 
     Returns:
         A Report; runs are in the order of the paths, then of their names. What could not be read is among its problems.
@@ -87,25 +88,44 @@ def analyze(
         raise UsageError("no path was given")
     if jobs < 1:
         raise UsageError(f"jobs is {jobs}; it must be at least 1")
-    settings = Settings(
-        select=_checked_codes(select),
-        ignore=_checked_codes(ignore),
-        context=_context(method, model_parameters, dataset_size),
-        dialect=_checked_dialect(dialect),
-        profile=_checked_profile(profile),
-        replayed=_replayed(replayed),
-    )
+    settings = checked(select, ignore, method, model_parameters, dataset_size, dialect, profile)
+    if replayed is not None:
+        settings = replace(settings, replayed=_replayed(replayed))
     with _Workers(jobs) as workers:
         runs, problems = _load(paths, adapter, tracking_uri, whole_runs, workers, progress := _Counter(on_progress))
         judged: list[RunReport] = []
         if settings.replayed is not None and not any(settings.replayed.is_of(run.id, run.path) for run in runs):
             raise UsageError(f"{settings.replayed.file} is a replay of {settings.replayed.path}, which is not among the runs")
+        decided = [settings if settings_of is None else replace(settings_of(run), replayed=settings.replayed) for run in runs]
         progress.expect(len(runs))
-        for run, (report, crashes) in zip(runs, workers.map(partial(judge, settings=settings), runs), strict=True):
+        for run, (report, crashes) in zip(runs, workers.map(_judge, list(zip(runs, decided, strict=True))), strict=True):
             judged.append(report)
             problems += crashes
             progress.step(run.id)
     return Report(tuple(judged), tuple(sorted(dict.fromkeys(problems), key=lambda p: (p.path, p.kind, p.message))))
+
+
+def checked(
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    method: str | None = None,
+    model_parameters: float | None = None,
+    dataset_size: int | None = None,
+    dialect: str | None = None,
+    profile: str | None = None,
+) -> Settings:
+    """Settings of which every value is possible; the arguments are those of ``analyze``.
+
+    Raises:
+        UsageError: one is not.
+    """
+    return Settings(
+        select=_checked_codes(select),
+        ignore=_checked_codes(ignore),
+        context=_context(method, model_parameters, dataset_size),
+        dialect=_checked_dialect(dialect),
+        profile=_checked_profile(profile),
+    )
 
 
 def _load(
@@ -215,6 +235,10 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def _judge(pair: tuple[Run, Settings]) -> tuple[RunReport, list[Problem]]:
+    return judge(*pair)
+
+
 def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Problem]]:
     """Examine, diagnose and prescribe for one run that was read already.
 
@@ -300,9 +324,7 @@ def _checked_profile(name: str | None) -> str | None:
     return choose("profile", name, (*PROFILES, *SOURCES))
 
 
-def _replayed(file: str | os.PathLike[str] | None) -> Replayed | None:
-    if file is None:
-        return None
+def _replayed(file: str | os.PathLike[str]) -> Replayed:
     from diag.replayed import read
 
     return read(os.fspath(file))

@@ -57,6 +57,11 @@ class Finding:
     rules: tuple[str, ...] = ()
 
     @property
+    def about(self) -> str:
+        """What of the run it is about: the metric."""
+        return self.metric
+
+    @property
     def fingerprint(self) -> str:
         """16 hex digits that stay the same from run to run: the code and the metric, never a measured number."""
         import hashlib

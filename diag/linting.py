@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from diag import __version__
 from diag.choices import checked_codes, choose, prefixed
@@ -152,6 +152,14 @@ def violation_to_dict(violation: Violation) -> dict[str, Any]:
     }
 
 
+class Choices(NamedTuple):
+    """What was decided about a config: what the user says about it, and the codes, or their beginnings, of the rules to apply."""
+
+    options: Options
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+
 @cache
 def lints() -> tuple[Lint, ...]:
     """All registered lint rules, sorted by code.
@@ -179,6 +187,7 @@ def lint(
     select: Iterable[str] = (),
     ignore: Iterable[str] = (),
     base: str | os.PathLike[str] | None = None,
+    choices_of: Callable[[Path], Choices] | None = None,
     matched: bool = False,
 ) -> LintReport:
     """Lint training configs.
@@ -188,6 +197,7 @@ def lint(
         options: what the user says about them.
         select, ignore: codes or their beginnings; the longer of two matches wins.
         base: the config that these were derived from: what was scaled without its companions is a violation.
+        choices_of: gives every file choices of its own, in place of those that the arguments make.
         matched: the files were chosen by their names, not one by one: only what is surely a training config counts, as in a folder.
 
     Returns:
@@ -197,21 +207,21 @@ def lint(
         UsageError: an option has no such value.
         InputError: ``base`` cannot be read.
     """
-    options = options or Options()
-    check_options(options)
-    known = [rule.code for rule in lints()]
-    chosen, dropped = checked_codes(select, known, "rule"), checked_codes(ignore, known, "rule")
-    rules = tuple(rule for rule in lints() if prefixed(rule.code, chosen, dropped))
+    given = Choices(options or Options(), tuple(select), tuple(ignore))
+    rules_of = {given: _rules(given)}
     configs: list[ConfigReport] = []
     problems: list[Problem] = []
     unrecognized: list[str] = []
-    before = next(iter(plans(Path(base), str(base), options)), None) if base is not None else None
+    before = next(iter(plans(Path(base), str(base), given.options)), None) if base is not None else None
     if base is not None and before is None:
         raise InputError(base, "is not recognized as a training config", "name a training config, or its framework with --dialect")
     for path, named in _files(paths):
         name = path.as_posix()
+        choices = given if choices_of is None else choices_of(path)
+        if choices not in rules_of:
+            rules_of[choices] = _rules(choices)
         try:
-            found = plans(path, name, options, strict=named and (not matched or options.dialect is not None))
+            found = plans(path, name, choices.options, strict=named and (not matched or choices.options.dialect is not None))
         except InputError as error:
             if named or path.suffix.lower() in (".yaml", ".yml"):
                 problems.append(Problem("input", name, str(error), named, isinstance(error, NothingThereError)))
@@ -220,8 +230,20 @@ def lint(
             unrecognized.append(name)
         for plan in found:
             plan.base = before
-        configs += _inspect_file(found, rules, problems, path)
+        configs += _inspect_file(found, rules_of[choices], problems, path)
     return LintReport(tuple(configs), tuple(problems), tuple(unrecognized))
+
+
+def _rules(choices: Choices) -> tuple[Lint, ...]:
+    """The rules that were chosen.
+
+    Raises:
+        UsageError: an option has no such value, or there is no such rule.
+    """
+    check_options(choices.options)
+    known = [rule.code for rule in lints()]
+    chosen, dropped = checked_codes(choices.select, known, "rule"), checked_codes(choices.ignore, known, "rule")
+    return tuple(rule for rule in lints() if prefixed(rule.code, chosen, dropped))
 
 
 def check_options(options: Options) -> None:

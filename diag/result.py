@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from diag.diagnosis import Diagnosis
     from diag.dialects import Overrides
     from diag.fixes import Fix
+    from diag.gate.requirements import Outcome
     from diag.replayed import Replayed
     from diag.run import Checkpoint, Run
 
@@ -84,6 +85,7 @@ class RunReport:
         replayed: the result of a replay that the causes were ranked by, None if there was none.
         examined: code of every check that judged this run: neither left out nor skipped nor crashed; sorted.
         accepted: findings that the user accepted; they are not among ``findings``.
+        requirements: how the run stands to what the user requires of its metrics.
     """
 
     run: Run
@@ -96,6 +98,7 @@ class RunReport:
     replayed: Replayed | None = None
     examined: tuple[str, ...] = ()
     accepted: tuple[Accepted, ...] = ()
+    requirements: tuple[Outcome, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The run's object in the JSON report."""
@@ -116,6 +119,10 @@ class RunReport:
             "findings": [_finding(finding) for finding in self.findings],
             "accepted": [{"finding": _finding(a.finding), "reason": a.reason, "by": a.by} for a in self.accepted],
             "examined": list(self.examined),
+            "requirements": [
+                {"requirement": r.requirement, "metric": r.metric, "value": plain(r.value), "step": r.step, "met": r.is_met}
+                for r in self.requirements
+            ],
             "skipped": [{"code": code, "reason": reason} for code, reason in self.skipped],
             "notes": list(run.notes),
             "best_checkpoint": None
@@ -148,8 +155,8 @@ class Report:
 
     @property
     def judged(self) -> bool:
-        """Whether there is a run with a verdict other than ``INCONCLUSIVE``."""
-        return any(entry.diagnosis.verdict != INCONCLUSIVE for entry in self.runs)
+        """Whether there is a run with a verdict other than ``INCONCLUSIVE``, or with a requirement that was met or not."""
+        return any(entry.diagnosis.verdict != INCONCLUSIVE or entry.requirements for entry in self.runs)
 
     def failed(self, fail_on: str = ERROR) -> bool:
         """Whether some finding is at least as severe as ``fail_on`` (``error``, ``warning``, ``info`` or ``never``).
@@ -168,7 +175,7 @@ class Report:
         """The exit code of ``diag analyze``; a pure function of the report and the gate.
 
         1 a finding at or above ``fail_on``; 2 an input that the user named, or every input, was unreadable;
-        3 nothing could be judged; 4 something crashed where the answer would have been 0; 0 otherwise.
+        3 nothing could be judged, and no requirement was met either; 4 something crashed where the answer would have been 0; 0 otherwise.
 
         Args:
             fail_on: the mildest severity that fails, or ``never``.

@@ -14,12 +14,14 @@ from diag.errors import DiagError
 
 COMMANDS = {
     "analyze": "Say what went wrong in training runs, why, and what to change.",
+    "baseline": "Accept the findings that are there, so that only new ones count.",
     "lint": "Look at training configs before anything has run.",
     "fix": "Turn findings into changes: arguments, YAML, JSON, Python, a diff, or in place.",
     "convert": "Write a training config in another framework's words.",
     "replay": "Test a prescription by short trainings with and without it.",
     "lr-find": "Find a learning rate by training at rising ones.",
     "batch-find": "Find the micro-batch that fits into memory and pays.",
+    "config": "Print the configuration that is in force, and where it comes from.",
     "checks": "List the checks and the lint rules.",
     "explain": "Print the page of a check or lint rule.",
     "rules": "List what the published guides say.",

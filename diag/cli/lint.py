@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diag.cli.common import count, names, problem_line, report_options, unjudged_option
+from diag.cli.configured import baseline_of, choices_of, configured, lint_gate_options, policy_of_config
 from diag.cli.outputs import outputs, refuse_inputs, write_reports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from diag.configuration import Configuration
     from diag.linting import LintReport
 
 SHOWN_PATHS = 3
@@ -51,6 +53,7 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @plan_options
 @click.option("--base", metavar="CONFIG", help="The config these were derived from: what was scaled alone is a finding.")
 @report_options
+@lint_gate_options
 @click.option(
     "--select", callback=names, multiple=True, metavar="CODES", help="Apply only these rules (codes or their beginnings, commas)."
 )
@@ -58,17 +61,13 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @unjudged_option
 @click.option("--verbose", "-v", is_flag=True, help="Show everything: guide rows, silenced findings, what each config amounts to.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@configured
 def command(
+    configuration: Configuration,
     configs: tuple[str, ...],
     base: str | None,
-    format_: str,
     outputs_: tuple[str, ...],
-    fail_on: str,
-    select: tuple[str, ...],
-    ignore: tuple[str, ...],
     allow_unjudged: bool,
-    verbose: bool,
-    debug: bool,
     **said: Any,
 ) -> int:
     """Look at training configs before anything has run.
@@ -86,13 +85,19 @@ def command(
       4    a rule crashed where the answer would have been 0
       130  interrupted
     """
+    from diag.gate.enforcement_of_configs import enforce_lint
     from diag.linting import lint
     from diag.report.lint import FORMATS, renderer
 
-    wanted = outputs(outputs_, format_, FORMATS)
+    call = configuration.of_call(configs)
+    wanted = outputs(outputs_, call["format"], FORMATS)
     refuse_inputs(wanted, (*configs, *((base,) if base else ())))
-    report = lint(configs, options_of(said), select=select, ignore=ignore, base=base, matched=allow_unjudged)
-    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), fail_on=fail_on, verbose=verbose)
+    baseline = baseline_of(call)
+    choices = choices_of(configuration, options_of(said))
+    report = lint(configs, options_of(said), base=base, choices_of=choices, matched=allow_unjudged)
+    report = enforce_lint(report, policy_of_config(configuration), baseline)
+    fail_on = call["fail-on"]
+    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), fail_on=fail_on, verbose=call["verbose"])
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)
     for line in _unrecognized(report, allow_unjudged):

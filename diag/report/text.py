@@ -192,6 +192,18 @@ class _Page:
             yield from self.finding(finding)
         if hidden:
             yield INDENT + self.paint(f"and {hidden} more remark{'s' if hidden > 1 else ''} (--verbose)", "dim")
+        yield from self.accepted(entry)
+
+    def accepted(self, entry: RunReport) -> Iterator[str]:
+        """What was found and is fine: a count, or each with its reason."""
+        if entry.accepted and not self.layout.verbose:
+            yield INDENT + self.paint(f"{len(entry.accepted)} accepted (--verbose)", "dim")
+            return
+        for accepted in entry.accepted:
+            finding = accepted.finding
+            label = f"{INDENT}{self.sign('·', '-')} {finding.code} {self.clean(finding.name)}  accepted in {self.clean(accepted.by)}"
+            yield self.paint(label, "dim")
+            yield from self.paragraph(accepted.reason, INDENT * 2, None, "dim")
 
     def finding(self, finding: Finding) -> Iterator[str]:
         sign = SEVERITY_SIGNS[finding.severity]
