@@ -42,12 +42,14 @@ class ConfigReport:
         violations: by line and column, then code.
         silenced: violations that a comment silences, and its reason.
         file: the file on this machine.
+        examined: code of every rule that judged this config: neither left out nor about other configs nor crashed; sorted.
     """
 
     plan: Plan
     violations: tuple[Violation, ...]
     silenced: tuple[tuple[Violation, str], ...] = ()
     file: Path = field(default_factory=Path)
+    examined: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The config's object in the JSON report."""
@@ -355,11 +357,13 @@ def inspect(
             plan are added, and none is called unused.
     """
     found: list[Violation] = []
+    examined: list[str] = []
     for rule in rules:
         if (rule.dialects and plan.dialect not in rule.dialects) or (rule.whole and not plan.is_whole):
             continue
         try:
             found.extend(rule.inspect(plan))
+            examined.append(rule.code)
         except Exception as error:
             if os.environ.get("DIAG_DEBUG", "") not in ("", "0"):
                 raise
@@ -372,7 +376,7 @@ def inspect(
     kept, silenced = _silence(plan, found, matched)
     if used is None:
         kept = sorted((*kept, *(idle for _, idle in _unused(plan.document, matched, rules))), key=_order)
-    return ConfigReport(plan, tuple(kept), tuple(silenced), file or Path(plan.document.path))
+    return ConfigReport(plan, tuple(kept), tuple(silenced), file or Path(plan.document.path), tuple(examined))
 
 
 UNUSED: Final = "CFG099"

@@ -249,6 +249,7 @@ def read(source: Source) -> list[Run]:
     for run in runs:
         if not source.uri:
             run.root = str(Path(run.root or source.root).absolute())
+            run.files = tuple(str(Path(file).absolute()) for file in run.files or source.files)
         attach(run, Path(run.root) if run.root else source.root)
         repair(run)
     return runs

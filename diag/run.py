@@ -168,6 +168,7 @@ class Run:
         finished: True if the log says that training ended by itself, False if it says it was cut off, None if unknown.
         native_names: canonical metric name to the name it was logged under.
         root: absolute folder of the run on this machine, "" for remote runs.
+        files: absolute paths of the files it was read from, in reading order; () for remote runs.
         config: every key of the run's configuration under its native name, nested keys joined by dots.
     """
 
@@ -185,6 +186,7 @@ class Run:
     finished: bool | None = None
     native_names: dict[str, str] = field(default_factory=dict)
     root: str = ""
+    files: tuple[str, ...] = ()
     config: dict[str, Hyperparameter] = field(default_factory=dict)
 
     def curve(self, metric: str) -> Curve | None:

@@ -47,7 +47,7 @@ def together(*options: Decorator) -> Decorator:
 
 OUTPUT = click.option("--output", "-o", metavar="FILE", help="Write the report to FILE instead of the terminal.")
 
-FORMATS = "text, json"
+FORMATS = "text, json, concise, csv, github, gitlab, junit, markdown, parquet, sarif"
 """Report formats as the help names them."""
 
 report_options = together(
