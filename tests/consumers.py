@@ -177,7 +177,30 @@ def read_gitlab(text: str) -> list[dict[str, Any]]:
 
 # --- Markdown ----------------------------------------------------------------------------------------------------
 
-TAGS = frozenset("p h2 h3 table thead tbody tr th td code pre ul li em strong details summary html body div".split())
+TAGS = frozenset(
+    [
+        "p",
+        "h2",
+        "h3",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "code",
+        "pre",
+        "ul",
+        "li",
+        "em",
+        "strong",
+        "details",
+        "summary",
+        "html",
+        "body",
+        "div",
+    ]
+)
 MENTION = re.compile(r"@\w|(?<!\w)#\d|\bGH-\d|\w+://|\bwww\.", re.IGNORECASE)
 """What GitHub makes a link of in text that is not code."""
 
@@ -225,7 +248,9 @@ def read_parquet(content: bytes) -> list[dict[str, Any]]:
     return rows
 
 
-CONCISE = re.compile(r"(?P<path>.+?):(?P<line>\d+):(?P<column>\d+): (?P<severity>error|warning|info) (?P<code>[A-Z]{3}\d{3}) (?P<message>.+)")
+CONCISE = re.compile(
+    r"(?P<path>.+?):(?P<line>\d+):(?P<column>\d+): (?P<severity>error|warning|info) (?P<code>[A-Z]{3}\d{3}) (?P<message>.+)"
+)
 
 
 def read_concise(text: str) -> list[dict[str, str]]:

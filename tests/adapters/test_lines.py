@@ -86,7 +86,9 @@ def test_console_and_mlflow_logs(fixtures: Path) -> None:
     rows = log.read_text(encoding="utf-8").split("\n")
     found = points(log, "console", "loss")
     assert len(found) > 100
-    assert all(f"'loss': '{point.value:g}" in rows[point.line - 1] or f"'loss': {point.value:g}" in rows[point.line - 1] for point in found[:20])
+    assert all(
+        f"'loss': '{point.value:g}" in rows[point.line - 1] or f"'loss': {point.value:g}" in rows[point.line - 1] for point in found[:20]
+    )
     (metric,) = (fixtures / "mlflow-filestore").rglob("metrics/val/loss")
     values = [line.split() for line in metric.read_text(encoding="utf-8").splitlines()]
     assert points(metric, "mlflow", "val/loss") == [Point(n, float(v[2]), float(v[1])) for n, v in enumerate(values, 1)]
