@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
-import yaml
 from conftest import ROOT
+from running import ACTION, EXPRESSION, STEPS, Result, Step, consumer, run_step, schema_check
 
-ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
-STEPS: list[dict[str, Any]] = ACTION["runs"]["steps"]
-EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
 HOSTILE = [
     "$(touch pwned)",
     "`touch pwned`",
@@ -30,18 +23,6 @@ HOSTILE = [
     "${{ touch }}",
     "%0A::error::x",
 ]
-
-
-class Result(NamedTuple):
-    """What a step left behind."""
-
-    code: int
-    printed: str
-    outputs: dict[str, str]
-    summary: str
-
-
-Step = Callable[..., Result]
 
 
 @pytest.fixture
@@ -58,53 +39,17 @@ def workspace(tmp_path: Path, fixtures: Path) -> Path:
 
 @pytest.fixture
 def step(tmp_path: Path, workspace: Path) -> Step:
-    """Run a ``run`` step of the action by its id, with some inputs, in the workspace."""
+    """Run a step of the action by its id, with some inputs, in the workspace."""
 
     def run(identifier: str, **inputs: str) -> Result:
-        (found,) = (entry for entry in STEPS if entry.get("id") == identifier)
-        values = {f"inputs.{name}": entry.get("default", "") for name, entry in ACTION["inputs"].items()}
-        values |= {f"inputs.{name.replace('_', '-')}": value for name, value in inputs.items()}
-        assert values.keys() == {f"inputs.{name}" for name in ACTION["inputs"]}
-        values["steps.install.outputs.bin"] = str(Path(sys.executable).parent)
-        files = {name: tmp_path / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
-        for file in files.values():
-            file.write_text("")
-        script = tmp_path / "script.sh"
-        script.write_text(found["run"])
-        (tmp_path / "temp").mkdir(exist_ok=True)
-        environment = {
-            **os.environ,
-            **{name: EXPRESSION.sub(lambda match: values[match[1]], value) for name, value in found.get("env", {}).items()},
-            **{name: str(file) for name, file in files.items()},
-            "GITHUB_ACTION_PATH": str(ROOT),
-            "RUNNER_TEMP": str(tmp_path / "temp"),
-            "PIP_NO_COMPILE": "1",
-        }
-        done = subprocess.run(
-            ["bash", "--noprofile", "--norc", "-eo", "pipefail", script],  # as the runner starts it
-            cwd=workspace,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        pairs = [line.partition("=") for line in files["GITHUB_OUTPUT"].read_text().splitlines()]
-        return Result(done.returncode, done.stdout, {name: value for name, _, value in pairs}, files["GITHUB_STEP_SUMMARY"].read_text())
+        return run_step(identifier, {name.replace("_", "-"): value for name, value in inputs.items()}, workspace, tmp_path)
 
     return run
 
 
-def consumer(*command: object) -> None:
-    """Run a program of the tests' environment that must be content."""
-    done = subprocess.run([*map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-
-
 class TestFile:
     def test_is_valid_by_the_published_schema(self) -> None:
-        consumer(sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-actions", "action.yml")
+        schema_check("github-actions", "action.yml")
 
     def test_is_safe_in_the_eyes_of_zizmor(self) -> None:
         (zizmor,) = (file.locate() for file in metadata.files("zizmor") or () if file.stem == "zizmor")
