@@ -14,6 +14,8 @@ from typing import Any
 import jsonschema
 from lxml import etree
 
+import diag
+
 SCHEMAS = Path(__file__).parent / "data" / "schemas"
 FORBIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 """Unicode categories that no report shows as they are; the line feed and the program's own zero-width space aside."""
@@ -46,6 +48,18 @@ def strict_json(text: str) -> Any:
 
     assert text.isascii()
     return json.loads(text, parse_constant=refuse)
+
+
+_REPORT = json.loads((Path(diag.__file__).parent / "report" / "schema.json").read_text(encoding="utf-8"))
+_LINT = json.loads((Path(diag.__file__).parent / "report" / "lint_schema.json").read_text(encoding="utf-8"))
+
+
+def read_json(text: str) -> Any:
+    """A report that is valid by the schema that the package ships."""
+    value = strict_json(text)
+    schema = _LINT if "configs" in value else _REPORT
+    assert [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(value)] == []
+    return value
 
 
 # --- SARIF -------------------------------------------------------------------------------------------------------
@@ -123,7 +137,7 @@ def read_junit(text: str) -> Any:
             assert_harmless(str(value))
     for suite in JUnitXml.fromstring(text.encode()):
         told = (suite.tests, suite.failures, suite.errors, suite.skipped)
-        suite.update_statistics()
+        suite.update_statistics()  # type: ignore[no-untyped-call]
         assert told == (suite.tests, suite.failures, suite.errors, suite.skipped)
     return root
 
@@ -267,7 +281,7 @@ READERS: dict[str, Any] = {
     "csv": read_csv,
     "github": read_github,
     "gitlab": read_gitlab,
-    "json": strict_json,
+    "json": read_json,
     "junit": read_junit,
     "markdown": read_markdown,
     "parquet": read_parquet,

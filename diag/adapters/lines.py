@@ -208,8 +208,9 @@ def _console(text: str, path: Path, metrics: Collection[str]) -> Mapping[str, li
     from diag.adapters.console_log import parse
     from diag.adapters.console_text import clean
 
+    parsed = parse(clean(text))
     points: dict[str, list[Point]] = {}
-    for row in parse(clean(text)).rows:
+    for row in (*parsed.rows, *(parsed.mlperf.rows if parsed.mlperf is not None else ())):
         for metric in metrics:
             if metric in row.values:
                 points.setdefault(metric, []).append(Point(row.line, math.nan if row.step is None else row.step, row.values[metric]))

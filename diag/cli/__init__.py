@@ -25,7 +25,7 @@ COMMANDS = {
     "checks": "List the checks and the lint rules.",
     "explain": "Print the page of a check or lint rule.",
     "rules": "List what the published guides say.",
-    "schema": "Print the JSON Schema of a report.",
+    "schema": "Print the JSON Schema of a report, or of the configuration.",
 }
 """Command name to its one-line help; with an underscore for the hyphen it is also its module under ``diag.cli``."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diag.cli.common import problem_line, reading_options, report_options, unjudged_option
-from diag.cli.configured import baseline_of, configured, gate_options, policy_of, settings_of
+from diag.cli.configured import baseline_of, configured, gate_options, layout_of, policy_of, settings_of
 from diag.cli.outputs import outputs, refuse_inputs, write_reports
 
 if TYPE_CHECKING:
@@ -81,13 +81,12 @@ def command(
                 raise
             report = Report((), (Problem("input", paths[0], str(error), absent=True),))
     report = enforce(report, policy, baseline)
-    fail_on = call["fail-on"]
-    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), fail_on=fail_on, quiet=quiet, verbose=call["verbose"])
+    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), quiet=quiet, **layout_of(call))
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)
     if allow_unjudged and not report.judged:
         click.echo(f"diag: nothing was judged{_inconclusive(report)}", err=True)
-    return report.exit_code(fail_on, allow_unjudged=allow_unjudged)
+    return report.exit_code(call["fail-on"], allow_unjudged=allow_unjudged)
 
 
 def _inconclusive(report: Report) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diag.cli.common import count, names, problem_line, report_options, unjudged_option
-from diag.cli.configured import baseline_of, choices_of, configured, lint_gate_options, policy_of_config
+from diag.cli.configured import baseline_of, choices_of, configured, layout_of, lint_gate_options, policy_of_config
 from diag.cli.outputs import outputs, refuse_inputs, write_reports
 
 if TYPE_CHECKING:
@@ -96,13 +96,12 @@ def command(
     choices = choices_of(configuration, options_of(said))
     report = lint(configs, options_of(said), base=base, choices_of=choices, matched=allow_unjudged)
     report = enforce_lint(report, policy_of_config(configuration), baseline)
-    fail_on = call["fail-on"]
-    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), fail_on=fail_on, verbose=call["verbose"])
+    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), **layout_of(call))
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)
     for line in _unrecognized(report, allow_unjudged):
         click.echo(f"diag: {line}", err=True)
-    return report.exit_code(fail_on, allow_unjudged=allow_unjudged)
+    return report.exit_code(call["fail-on"], allow_unjudged=allow_unjudged)
 
 
 def _unrecognized(report: LintReport, allowed: bool) -> Iterator[str]:

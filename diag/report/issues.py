@@ -6,14 +6,13 @@ All that came from a log or a config is made harmless here, once: one line, with
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from diag.fixes import DISPLAY
 from diag.report import places
+from diag.report.fingerprints import Fingerprints, run_key
 from diag.report.places import Base, Place, RunPlaces
 from diag.result import EXIT_FAILED, describe_change, plain, supported
 from diag.terminal import safe
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
     from diag.linting import ConfigReport, LintReport
     from diag.report import Layout
     from diag.result import Problem, Report, RunReport
-
-VOLATILE: Final = re.compile(r"(?:checkpoint[-_]\d+/)|(?:events\.out\.tfevents\.[^/]*$)")
-"""Parts of a log's path that change while a training goes on or is repeated: its newest checkpoint, an event file's time and host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +100,7 @@ class Subject:
         facts: what else there is to know, name to value.
         issues: those that count, in the report's order.
         accepted: those that the user accepted.
-        examined, skipped: codes of the checks that judged it; code and reason of those that could not.
+        examined, skipped: codes of the checks that judged it, requirements as their code; code and reason of those that could not.
         source: the report it was made from.
     """
 
@@ -165,7 +161,7 @@ def sheet(report: Report | LintReport, layout: Layout, *, with_lines: bool = Tru
     from diag.linting import LintReport
 
     base = Base()
-    name = _Fingerprints()
+    name = Fingerprints()
     if isinstance(report, LintReport):
         several = [entry.plan.document.path for entry in report.configs]
         subjects = tuple(_config(entry, several, base, layout.declared_in, name) for entry in report.configs)
@@ -181,38 +177,12 @@ def _problem(problem: Problem) -> tuple[str, str, str]:
     return severity, safe(problem.path), safe(problem.message.removeprefix(f"{problem.path}: "))
 
 
-class _Fingerprints:
-    """Gives out fingerprints, none twice."""
-
-    def __init__(self) -> None:
-        self._seen: dict[tuple[str, str, str], int] = {}
-
-    def __call__(self, code: str, subject: str, about: str) -> str:
-        key = (code, subject, about)
-        ordinal = self._seen[key] = self._seen.get(key, -1) + 1
-        parts = (*key, str(ordinal)) if ordinal else key
-        return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-Fingerprint = Callable[[str, str, str], str]
-
-
 # --- runs --------------------------------------------------------------------------------------------------------
 
 
-def run_key(entry: RunReport, base: Base) -> str:
-    """What a run is called from analysis to analysis: the path of its log in the repository, and its own id in a store of many."""
+def _run(where: RunPlaces, entry: RunReport, base: Base, name: Fingerprints) -> Subject:
     run = entry.run
-    if not run.files:
-        return run.path or run.id
-    home = base.place(places.LOG, run.files[0], f"{run.id}/{run.path}")
-    beside = run.path.partition("#")[2] or (run.path.rpartition(":")[2] if run.adapter == "mlflow" and ":" in run.path else "")
-    return VOLATILE.sub("", home.path) + (f"#{beside}" if beside else "")
-
-
-def _run(where: RunPlaces, entry: RunReport, base: Base, name: Fingerprint) -> Subject:
-    run = entry.run
-    key = run_key(entry, base)
+    key = run_key(run, base)
     facts = {"adapter": run.adapter, "path": run.path, "steps": str(run.steps), "dialect": run.dialect}
 
     def made(findings: Iterable[Finding]) -> Iterator[Issue]:
@@ -235,7 +205,7 @@ def _run(where: RunPlaces, entry: RunReport, base: Base, name: Fingerprint) -> S
         {label: safe(value) for label, value in facts.items()},
         issues,
         accepted,
-        entry.examined,
+        tuple(sorted({*entry.examined, *(["GAT001"] if entry.requirements else [])})),
         tuple((code, safe(reason)) for code, reason in entry.skipped),
         entry,
     )
@@ -248,7 +218,7 @@ def _change(fix: Fix) -> str:
 # --- configs -----------------------------------------------------------------------------------------------------
 
 
-def _config(entry: ConfigReport, paths: list[str], base: Base, declared_in: str, name: Fingerprint) -> Subject:
+def _config(entry: ConfigReport, paths: list[str], base: Base, declared_in: str, name: Fingerprints) -> Subject:
     from diag.report.lint import change
 
     plan, document = entry.plan, entry.plan.document

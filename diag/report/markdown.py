@@ -173,7 +173,16 @@ def _override(overrides: Overrides) -> list[str]:
 
 
 def _reasons(entry: RunReport) -> Iterable[tuple[str, list[str]]]:
-    """The causes of a run, and the checkpoint to keep."""
+    """How a run stands to what is required of it, its causes, and the checkpoint to keep."""
+    required = [
+        [
+            code(safe(o.requirement), in_table=True),
+            "not logged" if o.value is None else f"{o.value:.4g}",
+            "met" if o.is_met else "**not met**",
+        ]
+        for o in entry.requirements
+    ]
+    yield "Requirements", table(["requirement", "value", ""], required)
     causes = [[text(cause.cause), f"{cause.score:.0%}", text(" ".join(cause.because))] for cause in entry.diagnosis.causes]
     yield "Likely causes", [*table(["cause", "score", "because"], causes), *(f"\n{text(safe(q))}" for q in entry.diagnosis.questions)]
     best = entry.best_checkpoint

@@ -15,22 +15,13 @@ BREAK: Final = "&#8203;"
 _MARKS: Final = re.compile(r"[\\`*\[\]|~$!^]|(?<![^\W_])_|_(?![^\W_])")
 """Characters with a meaning; an underscore within a word has none."""
 _ENTITIES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-_REFERENCES: Final = (
-    (re.compile(r"@(?=\w)"), f"@{BREAK}"),
-    (re.compile(r"#(?=\d)"), f"#{BREAK}"),
-    (re.compile(r"\b(GH)-(?=\d)", re.IGNORECASE), rf"\1{BREAK}-"),
-    (re.compile(r":(?=//)"), f":{BREAK}"),
-    (re.compile(r"\b(www)\.", re.IGNORECASE), rf"\1{BREAK}."),
-)
-"""What GitHub makes a link of, and what is written instead ("Autolinked references and URLs")."""
+_REFERENCES: Final = re.compile(r"@|#(?=\d)|:(?=//)|www(?=\.)|GH(?=-\d)", re.IGNORECASE)
+"""Beginnings of what GitHub makes a link of ("Autolinked references and URLs")."""
 
 
 def text(words: str) -> str:
     """Words on one line, as they are. They must not begin a line, where ``#`` or ``-`` would still mark a block."""
-    escaped = _MARKS.sub(r"\\\g<0>", words.translate(_ENTITIES))
-    for pattern, replacement in _REFERENCES:
-        escaped = pattern.sub(replacement, escaped)
-    return escaped
+    return _REFERENCES.sub(rf"\g<0>{BREAK}", _MARKS.sub(r"\\\g<0>", words.translate(_ENTITIES)))
 
 
 def code(words: str, *, in_table: bool = False) -> str:

@@ -31,10 +31,12 @@ FAMILIES: Final = {
 @cache
 def pages() -> dict[str, Documented | type[Documented]]:
     """Everything that findings can come from, by code."""
+    from diag import gate
     from diag.battery import checks
     from diag.linting import lints
 
-    return {page.code: page for page in (*checks(), *lints())}
+    known: list[Documented | type[Documented]] = [*checks(), *lints(), *gate.pages()]
+    return {page.code: page for page in known}
 
 
 def section(page: str, title: str) -> str:

@@ -73,7 +73,7 @@ class TestEveryFormat:
 
 @pytest.mark.parametrize("name", formats())
 def test_two_working_copies_give_the_same_bytes(fixtures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    written = []
+    written: list[str | bytes] = []
     for copy in ("one", "two/deeper"):
         folder = tmp_path / copy
         shutil.copytree(fixtures / "automodel-jsonl", folder / "fleet" / "automodel-jsonl")
