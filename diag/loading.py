@@ -21,6 +21,7 @@ from diag.adapters import Adapter, Folder, Source, registry, relative, tolerant_
 from diag.adapters.same_run import merged, run_folder
 from diag.errors import DiagError, InputError, NothingThereError, NothingToJudgeError
 from diag.run import Run
+from diag.text import without_credentials
 
 _URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")
 _SKIPPED_FOLDERS: Final = frozenset({"__pycache__", "node_modules", "site-packages", "venv", "env", "CVS", "_svn"})
@@ -227,7 +228,7 @@ def walk(base: Path, report: Callable[[Problem], None]) -> Iterator[Folder]:
 
 def attempt(source: Source) -> Reading:
     """Read a source; what goes wrong becomes the Reading's problem. Can run in another process."""
-    where = source.uri or str(source.files[0] if source.files else source.root)
+    where = without_credentials(source.uri) or str(source.files[0] if source.files else source.root)
     try:
         return Reading(source, read(source))
     except DiagError as error:
@@ -297,7 +298,7 @@ def settle(
 
 def problem_of(path: str, error: DiagError) -> Problem:
     """The problem that an error tells of."""
-    return Problem(path, _one_line(error), absent=isinstance(error, (NothingThereError, NothingToJudgeError)))
+    return Problem(without_credentials(path), _one_line(error), absent=isinstance(error, (NothingThereError, NothingToJudgeError)))
 
 
 def _again(problem: Problem) -> DiagError:

@@ -30,6 +30,8 @@ NO_LOGS: Final = re.compile(
     re.IGNORECASE,
 )
 """JSON files that are configs, model parts, or results."""
+_OWN_REPORT: Final = re.compile(rb'"tool":\s*\{\s*"name":\s*"diag"')
+"""A report of this program, which may lie in the folder of the run that it is about."""
 _LOSS_LIST: Final = re.compile(rb'"[^"]{0,80}(?:loss|reward|return|perplexity)[^"]{0,40}"\s*:\s*(?:\[|\{\s*"\d)', re.IGNORECASE)
 _LOSS_VALUE: Final = re.compile(rb'"[^"]{0,80}(?:loss|reward)[^"]{0,40}"\s*:\s*"?[-+]?(?:\d|\.\d|nan|inf)', re.IGNORECASE)
 _ROWS_KEYS: Final = (
@@ -63,13 +65,15 @@ class JsonHistoryAdapter:
                 yield source
 
     def find_file(self, path: Path) -> Source | None:
-        """The source for a ``.json`` file, None for configs, data sets, results and Hugging Face states."""
+        """The source for a ``.json`` file, None for configs, data sets, results, Hugging Face states and reports of diag."""
         if path.suffix.lower() != ".json" or NO_LOGS.fullmatch(path.name):
             return None
         try:
             with path.open("rb") as file:
                 head = file.read(HEAD)
         except OSError:
+            return None
+        if _OWN_REPORT.search(head) is not None:
             return None
         if _LOSS_LIST.search(head) is None and len(_LOSS_VALUE.findall(head)) < MIN_POINTS:
             return None

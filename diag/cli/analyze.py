@@ -10,6 +10,7 @@ import click
 from diag.cli.common import problem_line, reading_options, report_options, unjudged_option
 from diag.cli.configured import baseline_of, configured, gate_options, layout_of, policy_of, settings_of
 from diag.cli.outputs import outputs, refuse_inputs, write_reports
+from diag.cli.write_back import write_back_option, write_back_to
 
 if TYPE_CHECKING:
     from diag.configuration import Configuration
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--whole-runs", is_flag=True, help="Judge the whole run that a file belongs to, not the file alone.")
 @unjudged_option
 @click.option("--replayed", metavar="FILE", help="Rank the causes by what this diag replay found (its replay.json or folder).")
+@write_back_option
 @click.option("--jobs", "-j", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Analyze N runs at a time.")
 @click.option("--quiet", "-q", is_flag=True, help="Text report: show only the runs that fail.")
 @click.option("--verbose", "-v", is_flag=True, help="Show everything: skipped checks, all changes, all hyperparameters.")
@@ -38,6 +40,7 @@ def command(
     allow_unjudged: bool,
     tracking_uri: str | None,
     replayed: str | None,
+    write_back: tuple[str, ...],
     quiet: bool,
     **options: Any,
 ) -> int:
@@ -86,7 +89,7 @@ def command(
         click.echo(problem_line(problem), err=True)
     if allow_unjudged and not report.judged:
         click.echo(f"diag: nothing was judged{_inconclusive(report)}", err=True)
-    return report.exit_code(call["fail-on"], allow_unjudged=allow_unjudged)
+    return write_back_to(write_back, report, tracking_uri, call["fail-on"], allow_unjudged=allow_unjudged)
 
 
 def _inconclusive(report: Report) -> str:
