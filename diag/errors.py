@@ -3,7 +3,8 @@
 DiagError                  the base; carries the exit code
 ├── UsageError             bad options or configuration            exit 2
 ├── InputError             a path or URI that cannot be read       exit 2
-│   └── MissingExtraError  an optional dependency is not installed exit 2
+│   ├── MissingExtraError  an optional dependency is not installed exit 2
+│   └── NothingThereError  not there, or no training log       exit 2
 └── NothingToJudgeError    no run was found                        exit 3
 """
 
@@ -40,6 +41,13 @@ class MissingExtraError(InputError):
 
     def __init__(self, path: object, package: str, extra: str, doing: str = "reading this") -> None:
         super().__init__(path, f"{doing} needs {package}", f"install it with: pip install 'diag[{extra}]'")
+
+
+class NothingThereError(InputError):
+    """A path holds nothing that could be judged: it does not exist, is a Git LFS pointer, or is no training log.
+
+    A file that is a training log and cannot be read is another matter, and a plain InputError.
+    """
 
 
 class NothingToJudgeError(DiagError):

@@ -14,7 +14,7 @@ from diag import __version__
 from diag.choices import checked_codes, choose, prefixed
 from diag.dialects import recognition
 from diag.documents import JSON, MAX_BYTES, SHELL, SUFFIXES, YAML, Document, Ignore, parse, read
-from diag.errors import InputError, UsageError
+from diag.errors import InputError, NothingThereError, UsageError
 from diag.guides.profiles import PROFILES, SOURCES
 from diag.lint import Lint, Violation
 from diag.plan import Options, Plan
@@ -103,15 +103,20 @@ class LintReport:
         bar = SEVERITIES.index(fail_on)
         return any(SEVERITIES.index(violation.severity) >= bar for entry in self.configs for violation in entry.violations)
 
-    def exit_code(self, fail_on: str = ERROR) -> int:
-        """The exit code of ``diag lint``: as that of ``diag analyze``, 3 where no training config was recognized."""
+    def exit_code(self, fail_on: str = ERROR, *, allow_unjudged: bool = False) -> int:
+        """The exit code of ``diag lint``: as that of ``diag analyze``, 3 where no training config was recognized.
+
+        Args:
+            fail_on: the mildest severity that fails, or ``never``.
+            allow_unjudged: 0 instead of 3, and instead of 2 for paths where there is nothing to judge (``Problem.absent``).
+        """
         crashed = any(problem.kind == "crash" for problem in self.problems)
-        unreadable = [problem for problem in self.problems if problem.kind == "input"]
+        unreadable = [problem for problem in self.problems if problem.kind == "input" and not (allow_unjudged and problem.absent)]
         if self.failed(fail_on):
             return EXIT_FAILED
         if any(problem.named for problem in unreadable) or (unreadable and not self.configs):
             return EXIT_INPUT
-        if not self.configs or self.unrecognized:
+        if (not self.configs or self.unrecognized) and not allow_unjudged:
             return EXIT_NOTHING_JUDGED
         return EXIT_CRASHED if crashed else EXIT_PASSED
 
@@ -185,6 +190,7 @@ def lint(
     ignore: Iterable[str] = (),
     base: str | os.PathLike[str] | None = None,
     choices_of: Callable[[Path], Choices] | None = None,
+    matched: bool = False,
 ) -> LintReport:
     """Lint training configs.
 
@@ -194,6 +200,7 @@ def lint(
         select, ignore: codes or their beginnings; the longer of two matches wins.
         base: the config that these were derived from: what was scaled without its companions is a violation.
         choices_of: gives every file choices of its own, in place of those that the arguments make.
+        matched: the files were chosen by their names, not one by one: only what is surely a training config counts, as in a folder.
 
     Returns:
         The report. Folders are searched; files in them that are no training configs are passed over.
@@ -216,10 +223,10 @@ def lint(
         if choices not in rules_of:
             rules_of[choices] = _rules(choices)
         try:
-            found = plans(path, name, choices.options, strict=named)
+            found = plans(path, name, choices.options, strict=named and (not matched or choices.options.dialect is not None))
         except InputError as error:
             if named or path.suffix.lower() in (".yaml", ".yml"):
-                problems.append(Problem("input", name, str(error), named))
+                problems.append(Problem("input", name, str(error), named, isinstance(error, NothingThereError)))
             continue
         if not found and named:
             unrecognized.append(name)

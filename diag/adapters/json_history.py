@@ -15,7 +15,7 @@ from diag.adapters.records import Records, is_eval, is_loss, is_reward, to_colum
 from diag.adapters.table_rows import read_jsonl
 from diag.adapters.table_steps import find_axes, recognize
 from diag.adapters.tolerant_json import decode, load, number, read_bytes
-from diag.errors import InputError
+from diag.errors import InputError, NothingThereError
 from diag.run import Run, make_curves
 
 HEAD: Final = 64 * 1024
@@ -93,7 +93,7 @@ class JsonHistoryAdapter:
         records, notes = read_history(path)
         measured = [key for key in records.columns if is_loss(key) or is_reward(key)]
         if not measured:
-            raise InputError(path, "holds no list of losses", "name the file the trainer logged its loss to")
+            raise NothingThereError(path, "holds no list of losses", "name the file the trainer logged its loss to")
         axes = find_axes(records, recognize(path.name, path.parent.name, list(records.columns), ()))
         columns = to_columns(records, axes.step, axes.epoch, axes.wall_time, skip=axes.keys)
         curves, overlaps, native_names = make_curves(columns, canonical_names(columns))
@@ -128,7 +128,7 @@ def read_history(path: Path) -> tuple[Records, list[str]]:
         collect(value, "", 0, series)
         if series:
             return from_series(series, notes), notes
-    raise InputError(path, "holds no training history", "name the file the trainer logged its loss to")
+    raise NothingThereError(path, "holds no training history", "name the file the trainer logged its loss to")
 
 
 def is_json_lines(text: str) -> bool:

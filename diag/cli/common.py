@@ -77,6 +77,12 @@ report_options = together(
 )
 """The options of every command that reports findings: in which format, where to, and what fails."""
 
+unjudged_option = click.option(
+    "--allow-unjudged/--no-allow-unjudged",
+    help="Do not fail where there is nothing to judge: exit with 0 instead of 3, pass over files that are no log or config.",
+)
+"""The option of every command that a hook or pipeline calls on files chosen by their names."""
+
 reading_options = together(
     click.option(
         "--select", callback=names, multiple=True, metavar="CODES", help="Run only these checks (codes or their beginnings, commas)."

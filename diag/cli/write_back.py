@@ -31,12 +31,12 @@ write_back_option = click.option(
 )
 
 
-def write_back_to(targets: tuple[str, ...], report: Report, tracking_uri: str | None, fail_on: str) -> int:
+def write_back_to(targets: tuple[str, ...], report: Report, tracking_uri: str | None, fail_on: str, *, allow_unjudged: bool = False) -> int:
     """Write the verdicts to the targets, say on stderr what was written and what not, and return the exit code.
 
     The code is the report's, or 2 where something could not be written and no finding fails the gate.
     """
-    code = report.exit_code(fail_on)
+    code = report.exit_code(fail_on, allow_unjudged=allow_unjudged)
     if not targets:
         return code
     from diag.terminal import safe

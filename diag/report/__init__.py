@@ -42,6 +42,7 @@ class Layout:
         width: columns.
         colour: whether ANSI colours may be used.
         unicode: whether characters outside ASCII may be used.
+        quiet: whether to leave out the runs that pass.
         verbose: whether to show everything rather than what matters most.
         fail_on: the gate, for formats that say whether it failed.
         declared_in: the file that declares the gate, "" if there is none: where findings without a file of their own are shown.
@@ -50,6 +51,7 @@ class Layout:
     width: int = DEFAULT_WIDTH
     colour: bool = False
     unicode: bool = True
+    quiet: bool = False
     verbose: bool = False
     fail_on: str = ERROR
     declared_in: str = ""

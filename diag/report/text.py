@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from diag.report.wording import argument_lines, change, steps
-from diag.result import describe_value, supported
+from diag.result import Report, describe_value, supported
 from diag.terminal import display_width, pad, paint, safe, tail, to_ascii, wrap
+from diag.text import counted
 from diag.vocabulary import DIVERGED, ERROR, HEALTHY, INCONCLUSIVE, INFO, OVERFIT, UNSTABLE, WARNING
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from diag.fixes import Fix
     from diag.report import Layout
     from diag.report.chart import Cell
-    from diag.result import Report, RunReport
+    from diag.result import RunReport
 
 VERDICT_COLOURS = {HEALTHY: "green", INCONCLUSIVE: "grey", DIVERGED: "red", UNSTABLE: "red", OVERFIT: "red"}
 """Every other verdict is yellow."""
@@ -41,11 +42,12 @@ def render(report: Report, layout: Layout) -> str:
     """The whole report as text that is safe to print."""
     lines: list[str] = []
     page = _Page(layout)
-    if len(report.runs) > 1:
-        lines += [*page.table(report), ""]
-    for entry in report.runs:
+    shown = [entry for entry in report.runs if not layout.quiet or Report((entry,)).failed(layout.fail_on)]
+    if len(shown) > 1:
+        lines += [*page.table(shown), ""]
+    for entry in shown:
         lines += [*page.run(entry), ""]
-    lines += page.closing(report)
+    lines += page.closing(report, ruled=bool(shown))
     return "\n".join(line.rstrip() for line in lines).rstrip("\n") + "\n"
 
 
@@ -78,9 +80,9 @@ class _Page:
 
     # The table of many runs ------------------------------------------------------------------------------------------
 
-    def table(self, report: Report) -> Iterator[str]:
+    def table(self, runs: Sequence[RunReport]) -> Iterator[str]:
         rows = []
-        for entry in report.runs:
+        for entry in runs:
             diagnosis = entry.diagnosis
             cause = diagnosis.causes[0].cause if diagnosis.causes else ""
             codes = " ".join(dict.fromkeys(f.code for f in entry.findings if f.severity != INFO))
@@ -89,7 +91,7 @@ class _Page:
         name = min(max([3, *(display_width(row[0]) for row in rows)]), max(self.width - cause_width - 24 - CODES_WIDTH, 16))
         room = self.width - name - cause_width - 24
         yield self.paint(f"{pad('run', name)}  {'verdict':12}  conf  {pad('cause', cause_width)}  findings", "dim")
-        for (run, verdict, confidence, cause, codes), entry in zip(rows, report.runs, strict=True):
+        for (run, verdict, confidence, cause, codes), entry in zip(rows, runs, strict=True):
             shown = self.fit(pad(codes, room).rstrip() if room > 3 else "")
             colour = VERDICT_COLOURS.get(entry.diagnosis.verdict, "yellow")
             shown_name = self.fit(pad(tail(run, name), name))
@@ -332,11 +334,12 @@ class _Page:
         yield ""
         yield from self.paragraph(text, INDENT, None, "dim")
 
-    def closing(self, report: Report) -> Iterator[str]:
-        """One line that sums up."""
-        if len(report.runs) > 1:
+    def closing(self, report: Report, *, ruled: bool) -> Iterator[str]:
+        """One line that sums up, under a rule where runs stand above it."""
+        if len(report.runs) > 1 or (report.runs and self.layout.quiet):
             verdicts = ", ".join(f"{count} {verdict}" for verdict, count in report.by_verdict.items())
-            yield self.paint(self.sign("─", "-") * self.width, "dim")
-            yield f"{len(report.runs)} runs: {verdicts}"
+            if ruled:
+                yield self.paint(self.sign("─", "-") * self.width, "dim")
+            yield f"{counted(len(report.runs), 'run')}: {verdicts}"
         if report.problems:
             yield f"{len(report.problems)} problem{'s' if len(report.problems) > 1 else ''}; see the messages"
