@@ -70,6 +70,7 @@ CONFIGS = [
 ]
 NEITHER = [
     "README.md",
+    "runs/events.out.tfevents.0.diag",
     "train.py",
     "data/train.jsonl",
     "data/train.json",
