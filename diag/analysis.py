@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from diag.choices import checked_codes, choose
@@ -50,6 +49,7 @@ def analyze(
     dialect: str | None = None,
     profile: str | None = None,
     tracking_uri: str | None = None,
+    whole_runs: bool = False,
     replayed: str | os.PathLike[str] | None = None,
     thresholds: Mapping[str, float] | None = None,
     jobs: int = 1,
@@ -59,7 +59,8 @@ def analyze(
     """Say what went wrong in training runs, why, and what to change.
 
     Args:
-        path: a log file, the folder of a run, a folder of many runs, a URI, or a list of these.
+        path: a log file, the folder of a run, a folder of many runs, a URI, or a list of these. Files of one run are judged
+            together, and what is named twice once.
         adapter: read only with this adapter.
         select: codes of checks, or their beginnings, to run; all if empty.
         ignore: codes of checks, or their beginnings, to leave out; where both match, the longer wins.
@@ -70,6 +71,7 @@ def analyze(
         profile: how boldly to change things: ``conservative``, ``balanced``, ``aggressive``, or the name of one guide
             (``diag.guides.SOURCES``); by default the guide of the run's own framework, else ``balanced``.
         tracking_uri: MLflow server or store to read from.
+        whole_runs: a file stands for the whole run that it belongs to, as it lies in its folder, not for itself alone.
         replayed: result of a ``diag replay`` of one of the runs, or its folder: its causes are ranked anew by it.
         thresholds: numbers of checks to judge by, by ``CODE.name`` (``{"OVF001.problem": 0.08}``); the check's page lists them.
         jobs: runs to analyze at a time, in processes of their own if more than 1.
@@ -93,7 +95,7 @@ def analyze(
     if replayed is not None:
         settings = replace(settings, replayed=_replayed(replayed))
     with _Workers(jobs) as workers:
-        runs, problems = _load(paths, adapter, tracking_uri, workers, progress := _Counter(on_progress))
+        runs, problems = _load(paths, adapter, tracking_uri, whole_runs, workers, progress := _Counter(on_progress))
         problems += _broken_plugins()
         judged: list[RunReport] = []
         if settings.replayed is not None and not any(settings.replayed.is_of(run.id, run.path) for run in runs):
@@ -133,34 +135,43 @@ def checked(
 
 
 def _load(
-    paths: Sequence[str | os.PathLike[str]], adapter: str | None, tracking_uri: str | None, workers: _Workers, progress: _Counter
+    paths: Sequence[str | os.PathLike[str]],
+    adapter: str | None,
+    tracking_uri: str | None,
+    whole_runs: bool,
+    workers: _Workers,
+    progress: _Counter,
 ) -> tuple[list[Run], list[Problem]]:
     """The runs at every path, with unique ids, and what could not be read.
 
     Raises:
         DiagError: there is one path, and nothing could be read there.
     """
-    from diag.loading import attempt, discover, settle
+    from diag.gathering import gather
+    from diag.loading import attempt, problem_of, settle
 
+    groups, unread = gather(paths, adapter=adapter, tracking_uri=tracking_uri, whole_runs=whole_runs)
+    problems = [_problem(problem, True) for problem in unread]
+    progress.expect(sum(len(group.sources) for group in groups))
     runs: list[Run] = []
-    problems: list[Problem] = []
-    for entry in paths:
-        unread: list[loading.Problem] = []
+    for group in groups:
         others: list[loading.Problem] = []
+        readings = []
+        for source, reading in zip(group.sources, workers.map(attempt, group.sources), strict=True):
+            readings.append(reading)
+            progress.step(source.uri or source.root.name)
+        if group.named and len(paths) > 1:  # each is a problem of its own
+            others = [*group.problems, *(reading.problem for reading in readings if reading.problem is not None)]
+            readings = [reading for reading in readings if reading.problem is None]
+            group.problems = []
         try:
-            sources = discover(entry, adapter=adapter, tracking_uri=tracking_uri, on_problem=unread.append)
-            progress.expect(len(sources))
-            readings = []
-            for source, reading in zip(sources, workers.map(attempt, sources), strict=True):
-                readings.append(reading)
-                progress.step(source.uri or source.root.name)
-            named = len(sources) == 1 and (bool(sources[0].uri) or Path(entry).is_file())
-            runs += settle(readings, entry, problems=unread, on_problem=others.append)
-            problems += [_problem(problem, named) for problem in others]
+            if readings or not others:
+                runs += settle(readings, group.base, named=group.named, problems=group.problems, on_problem=others.append)
         except DiagError as error:
-            if len(paths) == 1 or isinstance(error, UsageError):
+            if len(paths) == 1:
                 raise
-            problems.append(Problem("input", os.fspath(entry), _without(os.fspath(entry), str(error))))
+            problems.append(_problem(problem_of(group.base, error), True))
+        problems += [_problem(problem, group.named) for problem in others]
     seen: dict[str, int] = {}
     for run in runs:
         seen[run.id] = seen.get(run.id, 0) + 1
@@ -170,7 +181,8 @@ def _load(
 
 
 def _problem(problem: loading.Problem, named: bool) -> Problem:
-    return Problem("crash" if problem.crashed else "input", problem.path, _without(problem.path, problem.message), named)
+    kind = "crash" if problem.crashed else "input"
+    return Problem(kind, problem.path, _without(problem.path, problem.message), named, problem.absent)
 
 
 def _without(path: str, message: str) -> str:

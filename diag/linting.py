@@ -14,7 +14,7 @@ from diag import __version__, plugins
 from diag.choices import checked_codes, choose, prefixed
 from diag.dialects import recognition
 from diag.documents import JSON, MAX_BYTES, SHELL, SUFFIXES, YAML, Document, Ignore, parse, read
-from diag.errors import InputError, UsageError
+from diag.errors import InputError, NothingThereError, UsageError
 from diag.guides.profiles import PROFILES, SOURCES
 from diag.lint import Lint, Violation
 from diag.plan import Options, Plan
@@ -42,12 +42,14 @@ class ConfigReport:
         violations: by line and column, then code.
         silenced: violations that a comment silences, and its reason.
         file: the file on this machine.
+        examined: code of every rule that judged this config: neither left out nor about other configs nor crashed; sorted.
     """
 
     plan: Plan
     violations: tuple[Violation, ...]
     silenced: tuple[tuple[Violation, str], ...] = ()
     file: Path = field(default_factory=Path)
+    examined: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The config's object in the JSON report."""
@@ -101,15 +103,20 @@ class LintReport:
         bar = SEVERITIES.index(fail_on)
         return any(SEVERITIES.index(violation.severity) >= bar for entry in self.configs for violation in entry.violations)
 
-    def exit_code(self, fail_on: str = ERROR) -> int:
-        """The exit code of ``diag lint``: as that of ``diag analyze``, 3 where no training config was recognized."""
+    def exit_code(self, fail_on: str = ERROR, *, allow_unjudged: bool = False) -> int:
+        """The exit code of ``diag lint``: as that of ``diag analyze``, 3 where no training config was recognized.
+
+        Args:
+            fail_on: the mildest severity that fails, or ``never``.
+            allow_unjudged: 0 instead of 3, and instead of 2 for paths where there is nothing to judge (``Problem.absent``).
+        """
         crashed = any(problem.kind == "crash" for problem in self.problems)
-        unreadable = [problem for problem in self.problems if problem.kind == "input"]
+        unreadable = [problem for problem in self.problems if problem.kind == "input" and not (allow_unjudged and problem.absent)]
         if self.failed(fail_on):
             return EXIT_FAILED
         if any(problem.named for problem in unreadable) or (unreadable and not self.configs):
             return EXIT_INPUT
-        if not self.configs or self.unrecognized:
+        if (not self.configs or self.unrecognized) and not allow_unjudged:
             return EXIT_NOTHING_JUDGED
         return EXIT_CRASHED if crashed else EXIT_PASSED
 
@@ -191,6 +198,7 @@ def lint(
     ignore: Iterable[str] = (),
     base: str | os.PathLike[str] | None = None,
     choices_of: Callable[[Path], Choices] | None = None,
+    matched: bool = False,
 ) -> LintReport:
     """Lint training configs.
 
@@ -200,6 +208,7 @@ def lint(
         select, ignore: codes or their beginnings; the longer of two matches wins.
         base: the config that these were derived from: what was scaled without its companions is a violation.
         choices_of: gives every file choices of its own, in place of those that the arguments make.
+        matched: the files were chosen by their names, not one by one: only what is surely a training config counts, as in a folder.
 
     Returns:
         The report. Folders are searched; files in them that are no training configs are passed over.
@@ -222,10 +231,10 @@ def lint(
         if choices not in rules_of:
             rules_of[choices] = _rules(choices)
         try:
-            found = plans(path, name, choices.options, strict=named)
+            found = plans(path, name, choices.options, strict=named and (not matched or choices.options.dialect is not None))
         except InputError as error:
             if named or path.suffix.lower() in (".yaml", ".yml"):
-                problems.append(Problem("input", name, str(error), named))
+                problems.append(Problem("input", name, str(error), named, isinstance(error, NothingThereError)))
             continue
         if not found and named:
             unrecognized.append(name)
@@ -356,11 +365,13 @@ def inspect(
             plan are added, and none is called unused.
     """
     found: list[Violation] = []
+    examined: list[str] = []
     for rule in rules:
         if (rule.dialects and plan.dialect not in rule.dialects) or (rule.whole and not plan.is_whole):
             continue
         try:
             found.extend(rule.inspect(plan))
+            examined.append(rule.code)
         except Exception as error:
             if os.environ.get("DIAG_DEBUG", "") not in ("", "0"):
                 raise
@@ -373,7 +384,7 @@ def inspect(
     kept, silenced = _silence(plan, found, matched)
     if used is None:
         kept = sorted((*kept, *(idle for _, idle in _unused(plan.document, matched, rules))), key=_order)
-    return ConfigReport(plan, tuple(kept), tuple(silenced), file or Path(plan.document.path))
+    return ConfigReport(plan, tuple(kept), tuple(silenced), file or Path(plan.document.path), tuple(examined))
 
 
 UNUSED: Final = "CFG099"

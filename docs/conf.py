@@ -12,7 +12,7 @@ project = "diag"
 author = "the diag authors"
 copyright = author
 release = version = diag.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated", "examples"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "_ext", "_generated/keys"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,9 @@ class TestAnalyze:
         assert {"hf-healthy", "hf-overfit", "hf-nan"} <= {entry.run.id for entry in report.runs}
         assert len({entry.run.id for entry in report.runs}) == len(report.runs)
 
-    def test_paths_that_hold_runs_of_one_name_get_ids_of_their_own(self, fixtures: Path) -> None:
-        report = analyze([fixtures / "hf-healthy", fixtures / "hf-healthy"])
+    def test_paths_that_hold_runs_of_one_name_get_ids_of_their_own(self, fixtures: Path, tmp_path: Path) -> None:
+        copy = shutil.copytree(fixtures / "hf-healthy", tmp_path / "hf-healthy")
+        report = analyze([fixtures / "hf-healthy", copy])
         assert [entry.run.id for entry in report.runs] == ["hf-healthy", "hf-healthy#2"]
 
     def test_the_same_bytes_with_any_number_of_jobs(self, fixtures: Path) -> None:

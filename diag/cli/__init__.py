@@ -18,6 +18,7 @@ COMMANDS = {
     "lint": "Look at training configs before anything has run.",
     "fix": "Turn findings into changes: arguments, YAML, JSON, Python, a diff, or in place.",
     "convert": "Write a training config in another framework's words.",
+    "plot": "Draw the curves of runs, with what was found, as PNG, SVG or PDF.",
     "replay": "Test a prescription by short trainings with and without it.",
     "lr-find": "Find a learning rate by training at rising ones.",
     "batch-find": "Find the micro-batch that fits into memory and pays.",
@@ -25,6 +26,7 @@ COMMANDS = {
     "checks": "List the checks and the lint rules.",
     "explain": "Print the page of a check or lint rule.",
     "rules": "List what the published guides say.",
+    "schema": "Print the JSON Schema of a report, or of the configuration.",
 }
 """Command name to its one-line help; with an underscore for the hyphen it is also its module under ``diag.cli``."""
 

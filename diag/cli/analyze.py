@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from diag.cli.common import problem_line, reading_options, report_options
-from diag.cli.configured import baseline_of, configured, gate_options, policy_of, settings_of
+from diag.cli.common import problem_line, reading_options, report_options, unjudged_option
+from diag.cli.configured import baseline_of, configured, gate_options, layout_of, policy_of, settings_of
 from diag.cli.outputs import outputs, refuse_inputs, write_reports
+from diag.cli.write_back import write_back_option, write_back_to
 
 if TYPE_CHECKING:
     from diag.configuration import Configuration
+    from diag.result import Report
 
 
 @click.command()
@@ -20,8 +22,12 @@ if TYPE_CHECKING:
 @report_options
 @gate_options
 @reading_options
+@click.option("--whole-runs", is_flag=True, help="Judge the whole run that a file belongs to, not the file alone.")
+@unjudged_option
 @click.option("--replayed", metavar="FILE", help="Rank the causes by what this diag replay found (its replay.json or folder).")
+@write_back_option
 @click.option("--jobs", "-j", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Analyze N runs at a time.")
+@click.option("--quiet", "-q", is_flag=True, help="Text report: show only the runs that fail.")
 @click.option("--verbose", "-v", is_flag=True, help="Show everything: skipped checks, all changes, all hyperparameters.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @configured
@@ -30,8 +36,12 @@ def command(
     paths: tuple[str, ...],
     outputs_: tuple[str, ...],
     adapter: str | None,
+    whole_runs: bool,
+    allow_unjudged: bool,
     tracking_uri: str | None,
     replayed: str | None,
+    write_back: tuple[str, ...],
+    quiet: bool,
     **options: Any,
 ) -> int:
     """Say what went wrong in training runs, why, and what to change.
@@ -48,29 +58,44 @@ def command(
       130  interrupted
     """
     from diag.analysis import analyze
+    from diag.errors import NothingThereError, NothingToJudgeError
     from diag.gate.enforcement import enforce
     from diag.report import formats, renderer
+    from diag.result import Problem, Report
 
     call = configuration.of_call(paths)
     wanted = outputs(outputs_, call["format"], formats())
     refuse_inputs(wanted, paths)
     baseline, policy = baseline_of(call), policy_of(configuration)
     with _Progress() as progress:
-        report = analyze(
-            list(paths),
-            adapter=adapter,
-            tracking_uri=tracking_uri,
-            replayed=replayed,
-            jobs=call["jobs"],
-            on_progress=progress,
-            settings_of=settings_of(configuration),
-        )
+        try:
+            report = analyze(
+                list(paths),
+                adapter=adapter,
+                tracking_uri=tracking_uri,
+                whole_runs=whole_runs,
+                replayed=replayed,
+                jobs=call["jobs"],
+                on_progress=progress,
+                settings_of=settings_of(configuration),
+            )
+        except (NothingThereError, NothingToJudgeError) as error:
+            if not allow_unjudged:
+                raise
+            report = Report((), (Problem("input", paths[0], str(error), absent=True),))
     report = enforce(report, policy, baseline)
-    fail_on = call["fail-on"]
-    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), fail_on=fail_on, verbose=call["verbose"])
+    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), quiet=quiet, **layout_of(call))
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)
-    return report.exit_code(fail_on)
+    if allow_unjudged and not report.judged:
+        click.echo(f"diag: nothing was judged{_inconclusive(report)}", err=True)
+    return write_back_to(write_back, report, tracking_uri, call["fail-on"], allow_unjudged=allow_unjudged)
+
+
+def _inconclusive(report: Report) -> str:
+    """What there was instead of verdicts."""
+    count = len(report.runs)
+    return "" if not count else ": the run is INCONCLUSIVE" if count == 1 else f": all {count} runs are INCONCLUSIVE"
 
 
 class _Progress:

@@ -47,11 +47,18 @@ def together(*options: Decorator) -> Decorator:
 
 OUTPUT = click.option("--output", "-o", metavar="FILE", help="Write the report to FILE instead of the terminal.")
 
-FORMATS = "text, json"
+FORMATS = "text, json, concise, csv, github, gitlab, html, junit, markdown, parquet, sarif"
 """Report formats as the help names them."""
 
 report_options = together(
-    click.option("--format", "format_", default="text", show_default=True, metavar="NAME", help=f"Report format: {FORMATS}."),
+    click.option(
+        "--format",
+        "format_",
+        default="text",
+        show_default=True,
+        metavar="NAME",
+        help=f"Report format: {FORMATS.replace('html', 'html (of runs)')}.",
+    ),
     click.option(
         "--output",
         "-o",
@@ -69,6 +76,12 @@ report_options = together(
     ),
 )
 """The options of every command that reports findings: in which format, where to, and what fails."""
+
+unjudged_option = click.option(
+    "--allow-unjudged/--no-allow-unjudged",
+    help="Do not fail where there is nothing to judge: exit with 0 instead of 3, pass over files that are no log or config.",
+)
+"""The option of every command that a hook or pipeline calls on files chosen by their names."""
 
 reading_options = together(
     click.option(

@@ -225,6 +225,12 @@ def baseline_of(resolved: Resolved) -> Baseline | None:
     return None if path is None else baseline.read(path)
 
 
+def layout_of(resolved: Resolved) -> dict[str, Any]:
+    """What the reports of a call have in common, as attributes of ``diag.report.Layout``."""
+    declared_in = "" if resolved.file is None else str(resolved.file.path)
+    return {"fail_on": resolved["fail-on"], "verbose": resolved["verbose"], "declared_in": declared_in}
+
+
 def codes_of_checks(resolved: Resolved, name: str) -> tuple[str, ...]:
     """The codes of an option that are about checks of runs: a file's codes of lint rules are for ``diag lint``.
 

@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from diag.cli.common import count, names, problem_line, report_options
-from diag.cli.configured import baseline_of, choices_of, configured, lint_gate_options, policy_of_config
+from diag.cli.common import count, names, problem_line, report_options, unjudged_option
+from diag.cli.configured import baseline_of, choices_of, configured, layout_of, lint_gate_options, policy_of_config
 from diag.cli.outputs import outputs, refuse_inputs, write_reports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from diag.configuration import Configuration
+    from diag.linting import LintReport
+
+SHOWN_PATHS = 3
+"""Files passed over that are named; the others are counted."""
 
 
 def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -54,10 +58,18 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
     "--select", callback=names, multiple=True, metavar="CODES", help="Apply only these rules (codes or their beginnings, commas)."
 )
 @click.option("--ignore", callback=names, multiple=True, metavar="CODES", help="Leave these rules out; the longer of two matches wins.")
+@unjudged_option
 @click.option("--verbose", "-v", is_flag=True, help="Show everything: guide rows, silenced findings, what each config amounts to.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @configured
-def command(configuration: Configuration, configs: tuple[str, ...], base: str | None, outputs_: tuple[str, ...], **said: Any) -> int:
+def command(
+    configuration: Configuration,
+    configs: tuple[str, ...],
+    base: str | None,
+    outputs_: tuple[str, ...],
+    allow_unjudged: bool,
+    **said: Any,
+) -> int:
     """Look at training configs before anything has run.
 
     CONFIG is a config file (YAML, JSON), a launch script (.sh), a Python file with training calls, a folder of them, or - for
@@ -81,19 +93,35 @@ def command(configuration: Configuration, configs: tuple[str, ...], base: str | 
     wanted = outputs(outputs_, call["format"], FORMATS)
     refuse_inputs(wanted, (*configs, *((base,) if base else ())))
     baseline = baseline_of(call)
-    report = lint(configs, options_of(said), base=base, choices_of=choices_of(configuration, options_of(said)))
+    choices = choices_of(configuration, options_of(said))
+    report = lint(configs, options_of(said), base=base, choices_of=choices, matched=allow_unjudged)
     report = enforce_lint(report, policy_of_config(configuration), baseline)
-    fail_on = call["fail-on"]
-    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), fail_on=fail_on, verbose=call["verbose"])
+    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), **layout_of(call))
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)
-    for path in report.unrecognized:
-        from diag.terminal import safe
+    for line in _unrecognized(report, allow_unjudged):
+        click.echo(f"diag: {line}", err=True)
+    return report.exit_code(call["fail-on"], allow_unjudged=allow_unjudged)
 
-        click.echo(f"diag: {safe(path)}: is not recognized as a training config; name its framework with --dialect", err=True)
-    if not report.configs and not report.problems and not report.unrecognized:
-        click.echo("diag: no training config was found; name the files, or a folder that holds some", err=True)
-    return report.exit_code(fail_on)
+
+def _unrecognized(report: LintReport, allowed: bool) -> Iterator[str]:
+    """What to say of files that are no training configs: a line each, or one for all where that is allowed."""
+    from diag.terminal import safe
+
+    paths = [safe(path) for path in report.unrecognized]
+    if not allowed:
+        yield from (f"{path}: is not recognized as a training config; name its framework with --dialect" for path in paths)
+        if not report.configs and not report.problems and not paths:
+            yield "no training config was found; name the files, or a folder that holds some"
+        return
+    if paths:
+        from diag.text import counted
+
+        more = ", …" if len(paths) > SHOWN_PATHS else ""
+        shown = ", ".join(paths[:SHOWN_PATHS])
+        yield f"{counted(len(paths), 'file')} passed over, not recognized as training configs: {shown}{more}"
+    if not report.configs:
+        yield "nothing was judged"
 
 
 def options_of(said: dict[str, Any]) -> Any:

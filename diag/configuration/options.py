@@ -105,9 +105,7 @@ def severities(value: Any) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, Mapping):
         pairs = [entry.partition("=") for entry in _texts(value, "CODE=SEVERITY")]
         value = {code.strip(): severity.strip() for code, _, severity in pairs}
-    return tuple(
-        (_code(str(code).upper()), choose(f"the severity of {code}", str(severity), SEVERITIES)) for code, severity in value.items()
-    )
+    return tuple((_code(str(code).upper()), choose(f"the severity of {code}", str(word), SEVERITIES)) for code, word in value.items())
 
 
 def thresholds(value: Any) -> tuple[tuple[str, float], ...]:

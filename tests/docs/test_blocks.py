@@ -35,6 +35,9 @@ CALLING = SHELL | {"yaml", "yml", "text", "groovy", "ini", "toml"}
 NOT_RUN: dict[tuple[str, str], tuple[int, str]] = {
     ("README.md", ""): (2, "sets up an environment; what .ci/run runs"),
     ("CONTRIBUTING.md", ""): (1, "sets up an environment"),
+    ("docs/ci.md", "bash"): (2, "need a Slurm cluster; tests/test_recipes.py reads them"),
+    ("docs/ci.md", "groovy"): (1, "needs Jenkins; tests/test_recipes.py runs its commands"),
+    ("docs/ci.md", "make"): (1, "tests/test_recipes.py runs its commands"),
     ("docs/gate.md", ""): (1, "the content of a .diagignore, which the page's console block reads"),
     ("docs/calibration.md", "sh"): (2, "builds and scores the fault benchmark, which takes hours"),
     ("docs/calibration.md", "text"): (4, "what that printed"),
@@ -58,7 +61,7 @@ def calls(text: str) -> Iterator[list[str]]:
         try:
             yield shlex.split(call)
         except ValueError:  # the quotation is that of a command around it
-            yield shlex.split(call.rstrip("\"'`"))
+            yield shlex.split(call.rstrip("\"'`)"))
 
 
 def refused(words: list[str]) -> str:
