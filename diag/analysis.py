@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,6 +34,7 @@ class Settings:
     dialect: str | None = None
     profile: str | None = None
     replayed: Replayed | None = None
+    thresholds: tuple[tuple[str, float], ...] = ()
 
 
 def analyze(
@@ -50,6 +51,7 @@ def analyze(
     tracking_uri: str | None = None,
     whole_runs: bool = False,
     replayed: str | os.PathLike[str] | None = None,
+    thresholds: Mapping[str, float] | None = None,
     jobs: int = 1,
     on_progress: Progress | None = None,
     settings_of: Callable[[Run], Settings] | None = None,
@@ -71,6 +73,7 @@ def analyze(
         tracking_uri: MLflow server or store to read from.
         whole_runs: a file stands for the whole run that it belongs to, as it lies in its folder, not for itself alone.
         replayed: result of a ``diag replay`` of one of the runs, or its folder: its causes are ranked anew by it.
+        thresholds: numbers of checks to judge by, by ``CODE.name`` (``{"OVF001.problem": 0.08}``); the check's page lists them.
         jobs: runs to analyze at a time, in processes of their own if more than 1.
         on_progress: called after each file read and each run judged.
         settings_of: gives every run settings of its own, in place of those that the arguments make; see ``checked``.
@@ -88,11 +91,12 @@ def analyze(
         raise UsageError("no path was given")
     if jobs < 1:
         raise UsageError(f"jobs is {jobs}; it must be at least 1")
-    settings = checked(select, ignore, method, model_parameters, dataset_size, dialect, profile)
+    settings = checked(select, ignore, method, model_parameters, dataset_size, dialect, profile, thresholds)
     if replayed is not None:
         settings = replace(settings, replayed=_replayed(replayed))
     with _Workers(jobs) as workers:
         runs, problems = _load(paths, adapter, tracking_uri, whole_runs, workers, progress := _Counter(on_progress))
+        problems += _broken_plugins()
         judged: list[RunReport] = []
         if settings.replayed is not None and not any(settings.replayed.is_of(run.id, run.path) for run in runs):
             raise UsageError(f"{settings.replayed.file} is a replay of {settings.replayed.path}, which is not among the runs")
@@ -113,6 +117,7 @@ def checked(
     dataset_size: int | None = None,
     dialect: str | None = None,
     profile: str | None = None,
+    thresholds: Mapping[str, float] | None = None,
 ) -> Settings:
     """Settings of which every value is possible; the arguments are those of ``analyze``.
 
@@ -125,6 +130,7 @@ def checked(
         context=_context(method, model_parameters, dataset_size),
         dialect=_checked_dialect(dialect),
         profile=_checked_profile(profile),
+        thresholds=_checked_thresholds(thresholds),
     )
 
 
@@ -252,6 +258,7 @@ def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Pr
 
     for name, value in settings.context:
         run.hyperparameters[name] = Hyperparameter(value, "user")
+    written_in = run.dialect
     if settings.dialect is not None:
         run.dialect = settings.dialect
     problems: list[Problem] = []
@@ -266,7 +273,9 @@ def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Pr
             return otherwise
 
     profile = settings.profile or default_profile(run.dialect)
-    findings, skipped, crashes, examined = examine(run, settings.select, settings.ignore)
+    if settings.thresholds and (note := _judged_by(settings.thresholds)) not in run.notes:
+        run.notes.append(note)
+    findings, skipped, crashes, examined = examine(run, settings.select, settings.ignore, settings.thresholds)
     problems += [_crash(run, f"check {crash.code}", crash.error) for crash in crashes]
     diagnosis = guarded("the diagnosis", lambda: diagnose(run, findings), Diagnosis(INCONCLUSIVE, 0.0))
     replayed = settings.replayed if settings.replayed is not None and settings.replayed.is_of(run.id, run.path) else None
@@ -274,7 +283,8 @@ def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Pr
         diagnosis = replayed.rediagnose(diagnosis)
     no_fixes: tuple[Fix, ...] = ()
     fixes = guarded("the prescription", lambda: tuple(prescribe(run, diagnosis, findings, profile=profile)), no_fixes)
-    overrides = guarded(f"dialect {run.dialect}", lambda: render(run.dialect, run, fixes) if fixes else None, None)
+    spoken = run if "generic" in (written_in, run.dialect) or written_in == run.dialect else _without_keys(run)
+    overrides = guarded(f"dialect {run.dialect}", lambda: render(run.dialect, spoken, fixes) if fixes else None, None)
     report = RunReport(
         run=run,
         findings=sort_findings(findings),
@@ -287,6 +297,26 @@ def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Pr
         examined=tuple(examined),
     )
     return report, problems
+
+
+def _without_keys(run: Run) -> Run:
+    """The run without the keys of its config, which are those of another framework than changes are to be written for."""
+    return replace(run, config={}, hyperparameters={name: entry._replace(key="") for name, entry in run.hyperparameters.items()})
+
+
+def _judged_by(changed: Iterable[tuple[str, float]]) -> str:
+    """Which numbers of checks the user set, for the notes: a report says by what it was judged."""
+    from diag.battery import thresholds
+    from diag.text import show
+
+    return "judged with " + ", ".join(f"{key} {show(value)} (default {show(thresholds()[key].value)})" for key, value in changed)
+
+
+def _broken_plugins() -> list[Problem]:
+    """Plug-ins that cannot be used: what they would have said is missing, which no gate may pass over."""
+    from diag import battery, dialects
+
+    return [Problem("crash", entry.point.value, entry.message) for entry in (*battery.broken(), *dialects.broken())]
 
 
 def _crash(run: Run, what: str, error: str) -> Problem:
@@ -305,6 +335,14 @@ def _checked_codes(prefixes: Iterable[str]) -> tuple[str, ...]:
     from diag.battery import checks
 
     return checked_codes(wanted, [check.code for check in checks()])
+
+
+def _checked_thresholds(values: Mapping[str, float] | None) -> tuple[tuple[str, float], ...]:
+    if not values:
+        return ()
+    from diag.battery import checked_thresholds
+
+    return tuple(checked_thresholds(values).items())
 
 
 def _checked_dialect(name: str | None) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from diag.vocabulary import WARNING
 
@@ -69,6 +69,26 @@ class Finding:
         return hashlib.sha256(f"{self.code}\0{self.metric}".encode()).hexdigest()[:16]
 
 
+class Threshold(NamedTuple):
+    """A number of a check that users may set for a run, under the key ``CODE.name``.
+
+    What it is and where its default comes from stands in one place: the docstring of the constant that has its name in upper case, in the
+    check's module. ``diag explain`` and the check's page show it from there.
+
+    Attributes:
+        name: snake case.
+        value: the default, that constant; a whole one can only be set to whole numbers.
+        unit: what it counts or measures.
+        minimum, maximum: what it may be set to, both included.
+    """
+
+    name: str
+    value: float
+    unit: str
+    minimum: float
+    maximum: float
+
+
 class Documented:
     """What checks of runs and lint rules of configs have in common: a code, a name, a severity, rules, and a page.
 
@@ -103,6 +123,8 @@ class Check(Documented):
     """Canonical metrics without which the check is skipped; ``eval/loss`` is met by any evaluation loss."""
     reward_logs: ClassVar[bool] = False
     """Whether the check also applies to reward-driven runs (GRPO, PPO, DPO), whose loss does not measure progress."""
+    thresholds: ClassVar[tuple[Threshold, ...]] = ()
+    """Numbers that users may set; ``Examination.threshold`` says what they are for this run."""
 
     def examine(self, examination: Examination) -> Iterable[Finding]:
         """Yield findings; raise Skip when the data cannot tell."""

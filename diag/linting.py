@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from diag import __version__
+from diag import __version__, plugins
 from diag.choices import checked_codes, choose, prefixed
 from diag.dialects import recognition
 from diag.documents import JSON, MAX_BYTES, SHELL, SUFFIXES, YAML, Document, Ignore, parse, read
@@ -162,24 +162,32 @@ class Choices(NamedTuple):
     ignore: tuple[str, ...] = ()
 
 
-@cache
 def lints() -> tuple[Lint, ...]:
-    """All registered lint rules, sorted by code.
+    """All registered lint rules, sorted by code; those of a plug-in that cannot be used are missing, see ``broken``.
 
     Raises:
         UsageError: none is registered, or two share a code.
     """
-    from diag import plugins
+    return _registered()[0]
 
+
+def broken() -> tuple[plugins.Broken, ...]:
+    """The plug-ins of lint rules that cannot be used."""
+    return _registered()[1]
+
+
+@cache
+def _registered() -> tuple[tuple[Lint, ...], tuple[plugins.Broken, ...]]:
+    groups, unusable = plugins.use(plugins.points(GROUP).values(), lambda group: list(group.lints()))
     found: dict[str, Lint] = {}
-    for entry in plugins.points(GROUP).values():
-        for rule in entry.load().lints():
+    for rules in groups.values():
+        for rule in rules:
             if rule.code in found:
-                raise UsageError(f"two rules have the code {rule.code}: {found[rule.code].name} and {rule.name}")
+                raise UsageError(f"two rules have the code {rule.code}: {found[rule.code].name} and {rule.name}; uninstall one")
             found[rule.code] = rule
     if not found:
         raise UsageError("no lint rules are registered; install the package (pip install -e .)")
-    return tuple(found[code] for code in sorted(found))
+    return tuple(found[code] for code in sorted(found)), tuple(unusable)
 
 
 def lint(
@@ -212,7 +220,7 @@ def lint(
     given = Choices(options or Options(), tuple(select), tuple(ignore))
     rules_of = {given: _rules(given)}
     configs: list[ConfigReport] = []
-    problems: list[Problem] = []
+    problems = [Problem("crash", entry.point.value, entry.message) for entry in broken()]
     unrecognized: list[str] = []
     before = next(iter(plans(Path(base), str(base), given.options)), None) if base is not None else None
     if base is not None and before is None:

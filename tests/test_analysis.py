@@ -263,3 +263,22 @@ def test_public_names_exist_and_are_listed() -> None:
     assert set(diag.__all__) <= set(dir(diag))
     with pytest.raises(AttributeError, match="nothing_of_the_kind"):
         _ = diag.nothing_of_the_kind
+
+
+@pytest.mark.parametrize(
+    ("dialect", "arguments"),
+    [
+        ("hf", ["--num_train_epochs", "7"]),
+        ("axolotl", ["--num-epochs", "7"]),
+        ("torchtune", ["epochs=7"]),
+        ("lightning", ["--trainer.max_epochs", "7"]),
+        ("generic", ["num_train_epochs=7"]),
+    ],
+)
+def test_changes_for_another_framework_are_in_its_keys_not_in_those_of_the_config_that_was_read(
+    dialect: str, arguments: list[str], fixtures: Path
+) -> None:
+    (entry,) = analyze(fixtures / "hf-overfit", dialect=dialect).runs
+    assert entry.overrides is not None
+    assert entry.overrides.arguments == arguments
+    assert entry.run.hyperparameters["num_epochs"].source == "trainer_state.json num_train_epochs"

@@ -139,6 +139,15 @@ def problem_line(problem: Problem) -> str:
     return f"diag: {safe(path + problem.message)}"
 
 
+def warn_of_broken_plugins() -> None:
+    """Say on stderr which plug-ins of checks and lint rules cannot be used, a line each."""
+    from diag import battery, linting
+    from diag.terminal import safe
+
+    for entry in (*battery.broken(), *linting.broken()):
+        click.echo(f"diag: {safe(entry.message)}", err=True)
+
+
 def one_run(path: str, method: str | None = None, dialect: str | None = None) -> RunReport:
     """The examination of the run at a path that holds just one.
 

@@ -78,7 +78,16 @@ _SEVERITY = click.option(
 )
 _BASELINE = click.option("--baseline", metavar="FILE", help="Report only what is not in this file (see diag baseline).")
 
-gate_options = together(_REQUIRE, _SEVERITY, _BASELINE)
+_THRESHOLD = click.option(
+    "--threshold",
+    "thresholds",
+    multiple=True,
+    callback=reading("thresholds"),
+    metavar="CODE.NAME=VALUE",
+    help="Judge by another number: OVF001.problem=0.08 (diag explain CODE lists those of a check).",
+)
+
+gate_options = together(_REQUIRE, _SEVERITY, _THRESHOLD, _BASELINE)
 """The options that say what runs have to be, and what is fine about them."""
 
 lint_gate_options = together(_SEVERITY, _BASELINE)
@@ -92,7 +101,7 @@ def _is_given(parameter: str) -> bool:
 def settings_of(configuration: Configuration) -> Callable[[Run], Settings]:
     """How each run is to be analyzed; runs for which the same is in force share their settings."""
     from diag.analysis import checked
-    from diag.battery import checks
+    from diag.battery import checked_thresholds, checks
 
     known = [check.code for check in checks()]
     made: dict[tuple[int, tuple[str, ...]], Settings] = {}
@@ -102,6 +111,7 @@ def settings_of(configuration: Configuration) -> Callable[[Run], Settings]:
         ignored = resolved.ignored_at(run.root)
         key = (id(resolved), ignored)
         if key not in made:
+            numbers = _located(resolved, lambda: checked_thresholds(dict(resolved["thresholds"])), "thresholds")
             made[key] = _located(
                 resolved,
                 lambda: checked(
@@ -112,6 +122,7 @@ def settings_of(configuration: Configuration) -> Callable[[Run], Settings]:
                     dataset_size=resolved["dataset-size"],
                     dialect=resolved["dialect"],
                     profile=resolved["profile"],
+                    thresholds=numbers,
                 ),
             )
         return made[key]

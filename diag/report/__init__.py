@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
+from diag.errors import UsageError
 from diag.terminal import speaks_unicode, wants_colour
 from diag.vocabulary import ERROR
 
@@ -99,10 +100,14 @@ def renderer(name: str) -> Renderer:
     """The render function of a format; of those that LINE_FORMATS does not name, one that takes reports on runs alone.
 
     Raises:
-        UsageError: there is no such format.
+        UsageError: there is no such format, or its plug-in cannot be used.
     """
     from diag import plugins
     from diag.choices import choose
 
-    render: Renderer = plugins.points(GROUP)[choose("the report format", name, formats())].load()
-    return render
+    point = plugins.points(GROUP)[choose("the report format", name, formats())]
+    made: dict[plugins.Point, Renderer]
+    made, broken = plugins.use([point], lambda render: render)
+    if broken:
+        raise UsageError(broken[0].message)
+    return made[point]
