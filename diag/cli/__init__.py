@@ -23,8 +23,8 @@ COMMANDS = {
     "lr-find": "Find a learning rate by training at rising ones.",
     "batch-find": "Find the micro-batch that fits into memory and pays.",
     "config": "Print the configuration that is in force, and where it comes from.",
-    "checks": "List the checks and the lint rules.",
-    "explain": "Print the page of a check or lint rule.",
+    "checks": "List the checks, the findings of the gate and the lint rules.",
+    "explain": "Print the page of a check, a finding of the gate or a lint rule.",
     "rules": "List what the published guides say.",
     "schema": "Print the JSON Schema of a report, or of the configuration.",
 }
