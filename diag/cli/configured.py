@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -115,8 +115,8 @@ def settings_of(configuration: Configuration) -> Callable[[Run], Settings]:
             made[key] = _located(
                 resolved,
                 lambda: checked(
-                    select=codes_of_checks(resolved, "select"),
-                    ignore=(*codes_of_checks(resolved, "ignore"), *_matching(_known(resolved, "per-path-ignores", ignored), known)),
+                    select=_own(resolved, "select", known),
+                    ignore=(*_own(resolved, "ignore", known), *_matching(_known(resolved, "per-path-ignores", ignored), known)),
                     method=resolved["method"],
                     model_parameters=resolved["model-size"],
                     dataset_size=resolved["dataset-size"],
@@ -141,6 +141,8 @@ def choices_of(configuration: Configuration, options: Options) -> Callable[[Path
 
     from diag.linting import Choices, lints
 
+    known = [rule.code for rule in lints()]
+
     def find(path: Path) -> Choices:
         place = path.absolute()
         resolved = configuration.at(place.parent)
@@ -154,8 +156,8 @@ def choices_of(configuration: Configuration, options: Options) -> Callable[[Path
         ignored = _known(resolved, "per-path-ignores", resolved.ignored_at(str(place)))
         return Choices(
             replace(options, **{name: value for name, value in said.items() if value is not None}),
-            codes_of_rules(resolved, "select"),
-            (*codes_of_rules(resolved, "ignore"), *_matching(ignored, [rule.code for rule in lints()])),
+            _own(resolved, "select", known),
+            (*_own(resolved, "ignore", known), *_matching(ignored, known)),
         )
 
     return find
@@ -231,37 +233,23 @@ def layout_of(resolved: Resolved) -> dict[str, Any]:
     return {"fail_on": resolved["fail-on"], "verbose": resolved["verbose"], "declared_in": declared_in}
 
 
-def codes_of_checks(resolved: Resolved, name: str) -> tuple[str, ...]:
-    """The codes of an option that are about checks of runs: a file's codes of lint rules are for ``diag lint``.
+def _own(resolved: Resolved, name: str, known: Sequence[str]) -> tuple[str, ...]:
+    """The codes of an option that concern a command: a file's codes of lint rules are not for ``diag analyze``.
+
+    Args:
+        resolved: what is in force.
+        name: the option.
+        known: codes that the command knows.
 
     Raises:
         UsageError: a code of a file is nobody's.
     """
-    from diag.battery import checks
-
     codes: tuple[str, ...] = resolved[name]
-    if not resolved.says(name):
-        return codes
-    return _matching(_known(resolved, name, codes), [check.code for check in checks()])
+    return _matching(_known(resolved, name, codes), known) if resolved.says(name) else codes
 
 
-def codes_of_rules(resolved: Resolved, name: str) -> tuple[str, ...]:
-    """The codes of an option that are about lint rules.
-
-    Raises:
-        UsageError: a code of a file is nobody's.
-    """
-    from diag.linting import lints
-
-    codes: tuple[str, ...] = resolved[name]
-    if not resolved.says(name):
-        return codes
-    return _matching(_known(resolved, name, codes), [rule.code for rule in lints()])
-
-
-def _matching(codes: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
-    listed = list(known)
-    return tuple(code for code in codes if any(other.startswith(code) for other in listed))
+def _matching(codes: Iterable[str], known: Sequence[str]) -> tuple[str, ...]:
+    return tuple(code for code in codes if any(other.startswith(code) for other in known))
 
 
 def _known(resolved: Resolved, name: str, codes: tuple[str, ...] | list[str]) -> tuple[str, ...]:

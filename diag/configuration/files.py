@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from diag import small_text
 from diag.configuration.options import OPTIONS
 from diag.errors import InputError, UsageError
 
@@ -82,19 +83,9 @@ def read(path: Path) -> File:
 
 def _read_section(path: Path) -> File | None:
     """The configuration in a file; None if there is no such file, or nothing of ours in it."""
-    try:
-        if not path.is_file():
-            return None
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(path, f"cannot be read ({(error.strerror or type(error).__name__).lower()})", "check its permissions") from None
-    if len(data) > MAX_BYTES:
-        raise InputError(path, f"is larger than {MAX_BYTES >> 10} KiB", "a configuration is smaller")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(path, f"is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
+    text = small_text.read(path, MAX_BYTES, "a configuration is smaller")
+    if text is None:
+        return None
     section = _SECTIONS.get(path.name) or (_SECTIONS["setup.cfg"] if path.suffix == ".cfg" else None)
     if section is not None and section.search(text) is None:
         return None

@@ -15,6 +15,8 @@ from diag.errors import UsageError
 
 COMMAND_LINE = "the command line"
 DEFAULT = "default"
+MERGED = ("severity", "thresholds")
+"""Tables of which the command line replaces single entries, not the whole."""
 
 
 class Setting(NamedTuple):
@@ -45,7 +47,8 @@ class Resolved:
         origin = self.settings[name].origin
         if origin in (COMMAND_LINE, DEFAULT):
             return ""
-        return f"{self.file.path.parent / origin}: " if self.file is not None and origin.startswith(self.file.path.name) else f"{origin}: "
+        place = origin.removeprefix(f"{COMMAND_LINE}, ")
+        return f"{self.file.path.parent / place}: " if self.file is not None and place.startswith(self.file.path.name) else f"{place}: "
 
     def ignored_at(self, path: str) -> tuple[str, ...]:
         """The codes that ``per-path-ignores`` leaves out for a run or config.
@@ -118,7 +121,10 @@ class Configuration:
         settings: dict[str, Setting] = {}
         for name, option in OPTIONS.items():
             variable = "" if option.is_table else self.variables.get(option.variable, "")
-            if name in self.given:
+            if name in self.given and name in MERGED and file is not None and name in file.values:
+                merged = dict(file.values[name]) | dict(self.given[name])
+                settings[name] = Setting(tuple(merged.items()), f"{COMMAND_LINE}, {file.place(name)}")
+            elif name in self.given:
                 settings[name] = Setting(self.given[name], COMMAND_LINE)
             elif variable:
                 try:

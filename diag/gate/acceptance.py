@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, TypeVar
 
+from diag import small_text
 from diag.check import Documented, Finding
 from diag.configuration.options import Acceptance
-from diag.errors import InputError, UsageError
+from diag.errors import UsageError
 from diag.lint import Violation
 from diag.result import Accepted
 from diag.vocabulary import INFO
@@ -59,20 +60,9 @@ def read(folder: Path, name: str) -> tuple[Acceptance, ...]:
         InputError: it cannot be read.
         UsageError: a line has no code, or no reason.
     """
-    path = folder / NAME
+    text = small_text.read(folder / NAME, MAX_BYTES, "write one finding a line", name)
     try:
-        if not path.is_file():
-            return ()
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(name, f"cannot be read ({(error.strerror or type(error).__name__).lower()})", "check its permissions") from None
-    if len(data) > MAX_BYTES:
-        raise InputError(name, f"is larger than {MAX_BYTES >> 10} KiB", "write one finding a line")
-    try:
-        return parse(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise InputError(name, f"is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
+        return () if text is None else parse(text)
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from None
 

@@ -14,6 +14,7 @@ from diag.fixes import DISPLAY
 from diag.report import places
 from diag.report.fingerprints import Fingerprints, run_key
 from diag.report.places import Base, Place, RunPlaces
+from diag.report.wording import steps
 from diag.result import EXIT_FAILED, describe_change, plain, supported
 from diag.terminal import safe
 from diag.vocabulary import ERROR, SEVERITIES, WARNING
@@ -75,12 +76,7 @@ class Issue:
     @property
     def steps(self) -> str:
         """``step 3``, ``steps 3-480``, or ""."""
-        start, end = self.step_start, self.step_end
-        if start is None and end is None:
-            return ""
-        if start is None or end is None or start == end:
-            return f"step {start if start is not None else end:,}"
-        return f"steps {start:,}-{end:,}"
+        return steps(self, "-")
 
     @property
     def advice(self) -> str:

@@ -11,6 +11,7 @@ from diag.result import describe_value
 if TYPE_CHECKING:
     from diag.check import Finding
     from diag.fixes import Fix
+    from diag.report.issues import Issue
 
 
 def change(fix: Fix) -> str:
@@ -22,7 +23,7 @@ def change(fix: Fix) -> str:
     return describe_value(fix.new) if fix.old is None else f"{describe_value(fix.old)} → {describe_value(fix.new)}"
 
 
-def steps(finding: Finding, dash: str = "–") -> str:
+def steps(finding: Finding | Issue, dash: str = "–") -> str:
     """The steps of a finding: ``steps 140–480``, ``step 140``, or ""."""
     start, end = finding.step_start, finding.step_end
     if start is None and end is None:

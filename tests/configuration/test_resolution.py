@@ -37,6 +37,14 @@ def test_the_order_of_the_layers(project: Path) -> None:
     assert origin({}, {"DIAG_FAIL_ON": ""}) == ("info", "diag.toml:1")
 
 
+def test_the_command_line_replaces_single_entries_of_a_table(project: Path) -> None:
+    (project / "diag.toml").write_text('[severity]\nOVF = "info"\nSPK = "info"\n')
+    resolved = Configuration({"severity": (("OVF", "error"), ("GRD", "error"))}, {}).at(project)
+    assert dict(resolved["severity"]) == {"OVF": "error", "SPK": "info", "GRD": "error"}
+    assert resolved.settings["severity"].origin == "the command line, diag.toml:1"
+    assert resolved.says("severity") == f"{project / 'diag.toml'}:1: "
+
+
 def test_a_wrong_variable_is_named(project: Path) -> None:
     with pytest.raises(UsageError, match="DIAG_FAIL_ON: the value is 'fatal'"):
         Configuration({}, {"DIAG_FAIL_ON": "fatal"}).at(project)
