@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from diag.choices import checked_codes, choose
@@ -39,6 +37,7 @@ class Settings:
     dialect: str | None = None
     profile: str | None = None
     replayed: Replayed | None = None
+    thresholds: tuple[tuple[str, float], ...] = ()
 
 
 def analyze(
@@ -53,14 +52,18 @@ def analyze(
     dialect: str | None = None,
     profile: str | None = None,
     tracking_uri: str | None = None,
+    whole_runs: bool = False,
     replayed: str | os.PathLike[str] | None = None,
+    thresholds: Mapping[str, float] | None = None,
     jobs: int = 1,
     on_progress: Progress | None = None,
+    settings_of: Callable[[Run], Settings] | None = None,
 ) -> Report:
     """Say what went wrong in training runs, why, and what to change.
 
     Args:
-        path: a log file, the folder of a run, a folder of many runs, a URI, or a list of these.
+        path: a log file, the folder of a run, a folder of many runs, a URI, or a list of these. Files of one run are judged
+            together, and what is named twice once.
         adapter: read only with this adapter.
         select: codes of checks, or their beginnings, to run; all if empty.
         ignore: codes of checks, or their beginnings, to leave out; where both match, the longer wins.
@@ -71,9 +74,12 @@ def analyze(
         profile: how boldly to change things: ``conservative``, ``balanced``, ``aggressive``, or the name of one guide
             (``diag.guides.SOURCES``); by default the guide of the run's own framework, else ``balanced``.
         tracking_uri: MLflow server or store to read from.
+        whole_runs: a file stands for the whole run that it belongs to, as it lies in its folder, not for itself alone.
         replayed: result of a ``diag replay`` of one of the runs, or its folder: its causes are ranked anew by it.
+        thresholds: numbers of checks to judge by, by ``CODE.name`` (``{"OVF001.problem": 0.08}``); the check's page lists them.
         jobs: runs to analyze at a time, in processes of their own if more than 1.
         on_progress: called after each file read and each run judged.
+        settings_of: gives every run settings of its own, in place of those that the arguments make; see ``checked``.
 
     Returns:
         A Report; runs are in the order of the paths, then of their names. What could not be read is among its problems.
@@ -88,31 +94,25 @@ def analyze(
         raise UsageError("no path was given")
     if jobs < 1:
         raise UsageError(f"jobs is {jobs}; it must be at least 1")
-    settings = make_settings(
-        select=select,
-        ignore=ignore,
-        method=method,
-        model_parameters=model_parameters,
-        dataset_size=dataset_size,
-        dialect=dialect,
-        profile=profile,
-        replayed=replayed,
-    )
+    settings = checked(select, ignore, method, model_parameters, dataset_size, dialect, profile, thresholds)
+    if replayed is not None:
+        settings = replace(settings, replayed=_replayed(replayed))
     with _Workers(jobs) as workers:
-        runs, problems = _load(paths, adapter, tracking_uri, workers, progress := _Counter(on_progress))
+        runs, problems = _load(paths, adapter, tracking_uri, whole_runs, workers, progress := _Counter(on_progress))
+        problems += _broken_plugins()
         judged: list[RunReport] = []
         if settings.replayed is not None and not any(settings.replayed.is_of(run.id, run.path) for run in runs):
             raise UsageError(f"{settings.replayed.file} is a replay of {settings.replayed.path}, which is not among the runs")
+        decided = [settings if settings_of is None else replace(settings_of(run), replayed=settings.replayed) for run in runs]
         progress.expect(len(runs))
-        for run, (report, crashes) in zip(runs, workers.map(partial(judge, settings=settings), runs), strict=True):
+        for run, (report, crashes) in zip(runs, workers.map(_judge, list(zip(runs, decided, strict=True))), strict=True):
             judged.append(report)
             problems += crashes
             progress.step(run.id)
     return Report(tuple(judged), tuple(sorted(dict.fromkeys(problems), key=lambda p: (p.path, p.kind, p.message))))
 
 
-def make_settings(
-    *,
+def checked(
     select: Iterable[str] = (),
     ignore: Iterable[str] = (),
     method: str | None = None,
@@ -120,12 +120,12 @@ def make_settings(
     dataset_size: int | None = None,
     dialect: str | None = None,
     profile: str | None = None,
-    replayed: str | os.PathLike[str] | None = None,
+    thresholds: Mapping[str, float] | None = None,
 ) -> Settings:
-    """Settings from what the user said; the arguments are those of ``analyze``.
+    """Settings of which every value is possible; the arguments are those of ``analyze``.
 
     Raises:
-        UsageError: an argument is wrong.
+        UsageError: one is not.
     """
     return Settings(
         select=_checked_codes(select),
@@ -133,39 +133,48 @@ def make_settings(
         context=_context(method, model_parameters, dataset_size),
         dialect=_checked_dialect(dialect),
         profile=_checked_profile(profile),
-        replayed=_replayed(replayed),
+        thresholds=_checked_thresholds(thresholds),
     )
 
 
 def _load(
-    paths: Sequence[str | os.PathLike[str]], adapter: str | None, tracking_uri: str | None, workers: _Workers, progress: _Counter
+    paths: Sequence[str | os.PathLike[str]],
+    adapter: str | None,
+    tracking_uri: str | None,
+    whole_runs: bool,
+    workers: _Workers,
+    progress: _Counter,
 ) -> tuple[list[Run], list[Problem]]:
     """The runs at every path, with unique ids, and what could not be read.
 
     Raises:
         DiagError: there is one path, and nothing could be read there.
     """
-    from diag.loading import attempt, discover, settle
+    from diag.gathering import gather
+    from diag.loading import attempt, problem_of, settle
 
+    groups, unread = gather(paths, adapter=adapter, tracking_uri=tracking_uri, whole_runs=whole_runs)
+    problems = [_problem(problem, True) for problem in unread]
+    progress.expect(sum(len(group.sources) for group in groups))
     runs: list[Run] = []
-    problems: list[Problem] = []
-    for entry in paths:
-        unread: list[loading.Problem] = []
+    for group in groups:
         others: list[loading.Problem] = []
+        readings = []
+        for source, reading in zip(group.sources, workers.map(attempt, group.sources), strict=True):
+            readings.append(reading)
+            progress.step(source.uri or source.root.name)
+        if group.named and len(paths) > 1:  # each is a problem of its own
+            others = [*group.problems, *(reading.problem for reading in readings if reading.problem is not None)]
+            readings = [reading for reading in readings if reading.problem is None]
+            group.problems = []
         try:
-            sources = discover(entry, adapter=adapter, tracking_uri=tracking_uri, on_problem=unread.append)
-            progress.expect(len(sources))
-            readings = []
-            for source, reading in zip(sources, workers.map(attempt, sources), strict=True):
-                readings.append(reading)
-                progress.step(source.uri or source.root.name)
-            named = len(sources) == 1 and (bool(sources[0].uri) or Path(entry).is_file())
-            runs += settle(readings, entry, problems=unread, on_problem=others.append)
-            problems += [_problem(problem, named) for problem in others]
+            if readings or not others:
+                runs += settle(readings, group.base, named=group.named, problems=group.problems, on_problem=others.append)
         except DiagError as error:
-            if len(paths) == 1 or isinstance(error, UsageError):
+            if len(paths) == 1:
                 raise
-            problems.append(Problem("input", os.fspath(entry), _without(os.fspath(entry), str(error))))
+            problems.append(_problem(problem_of(group.base, error), True))
+        problems += [_problem(problem, group.named) for problem in others]
     seen: dict[str, int] = {}
     for run in runs:
         seen[run.id] = seen.get(run.id, 0) + 1
@@ -175,7 +184,8 @@ def _load(
 
 
 def _problem(problem: loading.Problem, named: bool) -> Problem:
-    return Problem("crash" if problem.crashed else "input", problem.path, _without(problem.path, problem.message), named)
+    kind = "crash" if problem.crashed else "input"
+    return Problem(kind, problem.path, _without(problem.path, problem.message), named, problem.absent)
 
 
 def _without(path: str, message: str) -> str:
@@ -234,6 +244,10 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def _judge(pair: tuple[Run, Settings]) -> tuple[RunReport, list[Problem]]:
+    return judge(*pair)
+
+
 def judge(run: Run, settings: Settings = Settings(), *, sift: Sift | None = None) -> tuple[RunReport, list[Problem]]:
     """Examine, diagnose and prescribe for one run that was read already.
 
@@ -252,6 +266,7 @@ def judge(run: Run, settings: Settings = Settings(), *, sift: Sift | None = None
 
     for name, value in settings.context:
         run.hyperparameters[name] = Hyperparameter(value, "user")
+    written_in = run.dialect
     if settings.dialect is not None:
         run.dialect = settings.dialect
     problems: list[Problem] = []
@@ -266,7 +281,9 @@ def judge(run: Run, settings: Settings = Settings(), *, sift: Sift | None = None
             return otherwise
 
     profile = settings.profile or default_profile(run.dialect)
-    findings, skipped, crashes, examined = examine(run, settings.select, settings.ignore)
+    if settings.thresholds and (note := _judged_by(settings.thresholds)) not in run.notes:
+        run.notes.append(note)
+    findings, skipped, crashes, examined = examine(run, settings.select, settings.ignore, settings.thresholds)
     findings = findings if sift is None else sift(findings)
     problems += [_crash(run, f"check {crash.code}", crash.error) for crash in crashes]
     diagnosis = guarded("the diagnosis", lambda: diagnose(run, findings), Diagnosis(INCONCLUSIVE, 0.0))
@@ -275,7 +292,8 @@ def judge(run: Run, settings: Settings = Settings(), *, sift: Sift | None = None
         diagnosis = replayed.rediagnose(diagnosis)
     no_fixes: tuple[Fix, ...] = ()
     fixes = guarded("the prescription", lambda: tuple(prescribe(run, diagnosis, findings, profile=profile)), no_fixes)
-    overrides = guarded(f"dialect {run.dialect}", lambda: render(run.dialect, run, fixes) if fixes else None, None)
+    spoken = run if "generic" in (written_in, run.dialect) or written_in == run.dialect else _without_keys(run)
+    overrides = guarded(f"dialect {run.dialect}", lambda: render(run.dialect, spoken, fixes) if fixes else None, None)
     report = RunReport(
         run=run,
         findings=sort_findings(findings),
@@ -288,6 +306,26 @@ def judge(run: Run, settings: Settings = Settings(), *, sift: Sift | None = None
         examined=tuple(examined),
     )
     return report, problems
+
+
+def _without_keys(run: Run) -> Run:
+    """The run without the keys of its config, which are those of another framework than changes are to be written for."""
+    return replace(run, config={}, hyperparameters={name: entry._replace(key="") for name, entry in run.hyperparameters.items()})
+
+
+def _judged_by(changed: Iterable[tuple[str, float]]) -> str:
+    """Which numbers of checks the user set, for the notes: a report says by what it was judged."""
+    from diag.battery import thresholds
+    from diag.text import show
+
+    return "judged with " + ", ".join(f"{key} {show(value)} (default {show(thresholds()[key].value)})" for key, value in changed)
+
+
+def _broken_plugins() -> list[Problem]:
+    """Plug-ins that cannot be used: what they would have said is missing, which no gate may pass over."""
+    from diag import battery, dialects
+
+    return [Problem("crash", entry.point.value, entry.message) for entry in (*battery.broken(), *dialects.broken())]
 
 
 def _crash(run: Run, what: str, error: str) -> Problem:
@@ -308,6 +346,14 @@ def _checked_codes(prefixes: Iterable[str]) -> tuple[str, ...]:
     return checked_codes(wanted, [check.code for check in checks()])
 
 
+def _checked_thresholds(values: Mapping[str, float] | None) -> tuple[tuple[str, float], ...]:
+    if not values:
+        return ()
+    from diag.battery import checked_thresholds
+
+    return tuple(checked_thresholds(values).items())
+
+
 def _checked_dialect(name: str | None) -> str | None:
     if name is None:
         return None
@@ -325,9 +371,7 @@ def _checked_profile(name: str | None) -> str | None:
     return choose("profile", name, (*PROFILES, *SOURCES))
 
 
-def _replayed(file: str | os.PathLike[str] | None) -> Replayed | None:
-    if file is None:
-        return None
+def _replayed(file: str | os.PathLike[str]) -> Replayed:
     from diag.replayed import read
 
     return read(os.fspath(file))

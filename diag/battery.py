@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import re
+from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from diag import plugins
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.choices import prefixed
 from diag.errors import UsageError
 from diag.examination import Examination
 from diag.run import Run
+from diag.text import nearest, show
 from diag.vocabulary import SEVERITIES
 
+CODE = re.compile(r"[A-Z]{3}\d{3}")
+"""What the code of a check looks like: the letters of its family and a number in it."""
 GROUP = "diag.checks"
 """Entry point group; each entry names a package with ``checks() -> list[Check]``."""
 
@@ -41,22 +46,49 @@ class Examined(NamedTuple):
     judged: list[str]
 
 
-@cache
 def checks() -> tuple[Check, ...]:
-    """All registered checks, sorted by code.
+    """All registered checks, sorted by code; those of a plug-in that cannot be used are missing, see ``broken``.
 
     Raises:
         UsageError: none is registered (the package is not installed), or two share a code.
     """
-    found: dict[str, Check] = {}
-    for entry in plugins.points(GROUP).values():
-        for check in entry.load().checks():
+    return _registered()[0]
+
+
+def broken() -> tuple[plugins.Broken, ...]:
+    """The plug-ins of checks that cannot be used."""
+    return _registered()[1]
+
+
+@cache
+def _registered() -> tuple[tuple[Check, ...], tuple[plugins.Broken, ...]]:
+    families, unusable = plugins.use(plugins.points(GROUP).values(), lambda family: [_sound(check) for check in family.checks()])
+    found: dict[str, tuple[Check, plugins.Point]] = {}
+    for point, family in families.items():
+        for check in family:
             if check.code in found:
-                raise UsageError(f"two checks have the code {check.code}: {found[check.code].name} and {check.name}")
-            found[check.code] = check
+                other, place = found[check.code]
+                raise UsageError(
+                    f"two plug-ins have a check {check.code}: {place.name!r} ({place.value}) calls it {other.name},"
+                    f" {point.name!r} ({point.value}) {check.name}; uninstall one, or give its check another code"
+                )
+            found[check.code] = check, point
     if not found:
         raise UsageError("no checks are registered; install the package (pip install -e .)")
-    return tuple(found[code] for code in sorted(found))
+    return tuple(found[code][0] for code in sorted(found)), tuple(unusable)
+
+
+def _sound(check: Check) -> Check:
+    """A check as it must be for the rest to rely on.
+
+    Raises:
+        TypeError: it is no Check, or its code is none.
+    """
+    if not isinstance(check, Check):
+        raise TypeError(f"checks() gives {check!r}, which is no diag.check.Check")
+    if not CODE.fullmatch(getattr(check, "code", "")):
+        raise TypeError(f"{type(check).__name__} has no code of three capital letters and three digits")
+    return check
 
 
 def selected(select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tuple[Check, ...]:
@@ -65,6 +97,49 @@ def selected(select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tuple[Ch
     Where both match, the longer prefix wins.
     """
     return tuple(check for check in checks() if prefixed(check.code, select, ignore))
+
+
+def thresholds() -> dict[str, Threshold]:
+    """Every number that users may set, by its key ``CODE.name``, in the order of the codes."""
+    return {f"{check.code}.{threshold.name}": threshold for check in checks() for threshold in check.thresholds}
+
+
+def checked_thresholds(values: Mapping[str, Any]) -> dict[str, float]:
+    """What the user set, sorted by key.
+
+    Args:
+        values: numbers by key (``OVF001.problem``, in any case); a table by code holds names, as the unquoted keys of TOML make it.
+
+    Raises:
+        UsageError: there is no such threshold, or it cannot have that value.
+    """
+    known = thresholds()
+    found: dict[str, float] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= checked_thresholds({f"{key}.{name}": inner for name, inner in value.items()})
+            continue
+        code, _, name = str(key).strip().partition(".")
+        wanted = f"{code.upper()}.{name.lower()}"
+        if wanted not in known:
+            own = [entry for entry in known if entry.startswith(f"{code.upper()}.")]
+            raise UsageError(
+                f"there is no threshold {key!r}{nearest(wanted, own or known) or '; `diag explain CODE` lists those of a check'}"
+            )
+        found[wanted] = _checked(wanted, known[wanted], value)
+    return dict(sorted(found.items()))
+
+
+def _checked(key: str, threshold: Threshold, value: Any) -> float:
+    whole = isinstance(threshold.value, int)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise UsageError(f"{key} is {value!r}; it must be a number ({threshold.unit}, by default {show(threshold.value)})")
+    if whole and value != int(value):
+        raise UsageError(f"{key} is {value}; it must be a whole number ({threshold.unit}, by default {show(threshold.value)})")
+    if not threshold.minimum <= value <= threshold.maximum:
+        span = f"{show(threshold.minimum)} to {show(threshold.maximum)}"
+        raise UsageError(f"{key} is {value}; it can be {span} ({threshold.unit}, by default {show(threshold.value)})")
+    return int(value) if whole else float(value)
 
 
 def sort_key(finding: Finding) -> tuple[int, str, int, str]:
@@ -84,9 +159,9 @@ def missing(check: Check, run: Run) -> str:
     return ""
 
 
-def examine(run: Run, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> Examined:
-    """Run the battery on one run."""
-    examination = Examination(run)
+def examine(run: Run, select: Iterable[str] = (), ignore: Iterable[str] = (), thresholds: Iterable[tuple[str, float]] = ()) -> Examined:
+    """Run the battery on one run; ``thresholds`` are pairs of ``CODE.name`` and number, as ``checked_thresholds`` lets them pass."""
+    examination = Examination(run, dict(thresholds))
     result = Examined([], [], [], [])
     for check in selected(select, ignore):
         if examination.is_reward_driven and not check.reward_logs:

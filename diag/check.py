@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from diag.vocabulary import WARNING
 
@@ -57,11 +57,36 @@ class Finding:
     rules: tuple[str, ...] = ()
 
     @property
+    def about(self) -> str:
+        """What of the run it is about: the metric."""
+        return self.metric
+
+    @property
     def fingerprint(self) -> str:
         """16 hex digits that stay the same from run to run: the code and the metric, never a measured number."""
         import hashlib
 
         return hashlib.sha256(f"{self.code}\0{self.metric}".encode()).hexdigest()[:16]
+
+
+class Threshold(NamedTuple):
+    """A number of a check that users may set for a run, under the key ``CODE.name``.
+
+    What it is and where its default comes from stands in one place: the docstring of the constant that has its name in upper case, in the
+    check's module. ``diag explain`` and the check's page show it from there.
+
+    Attributes:
+        name: snake case.
+        value: the default, that constant; a whole one can only be set to whole numbers.
+        unit: what it counts or measures.
+        minimum, maximum: what it may be set to, both included.
+    """
+
+    name: str
+    value: float
+    unit: str
+    minimum: float
+    maximum: float
 
 
 class Documented:
@@ -106,6 +131,8 @@ class Check(Documented):
     of it in false alarms and delay."""
     momentary: ClassVar[bool] = False
     """Whether single values show it, so that it can be asked of the newest rows alone, where a log is too long to be read at once."""
+    thresholds: ClassVar[tuple[Threshold, ...]] = ()
+    """Numbers that users may set; ``Examination.threshold`` says what they are for this run."""
 
     def examine(self, examination: Examination) -> Iterable[Finding]:
         """Yield findings; raise Skip when the data cannot tell."""

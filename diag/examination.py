@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from diag import stats
-from diag.check import Skip
+from diag.check import Check, Skip
 from diag.run import Curve, FloatArray, Run
 
 REWARD_METRICS = ("reward", "kl")
@@ -123,8 +124,14 @@ class Examination:
     raise it) when the run cannot tell.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, thresholds: Mapping[str, float] | None = None) -> None:
         self.run = run
+        self._thresholds = thresholds or {}
+
+    def threshold(self, check: Check | type[Check], name: str) -> float:
+        """A number of a check: what the user set it to (``CODE.name``), else its default."""
+        default = next(entry.value for entry in check.thresholds if entry.name == name)
+        return self._thresholds.get(f"{check.code}.{name}", default)
 
     def hyperparameter(self, name: str) -> Any:
         """The value of a canonical hyperparameter, None if unknown."""

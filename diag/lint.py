@@ -44,6 +44,11 @@ class Violation:
     rules: tuple[str, ...] = ()
 
     @property
+    def about(self) -> str:
+        """What of the config it is about: the native key."""
+        return self.key
+
+    @property
     def fingerprint(self) -> str:
         """16 hex digits that stay the same from run to run: the code and the key, never a number."""
         import hashlib

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from diag import __version__
+from diag import __version__, plugins
 from diag.choices import checked_codes, choose, prefixed
 from diag.dialects import recognition
 from diag.documents import JSON, MAX_BYTES, SHELL, SUFFIXES, YAML, Document, Ignore, parse, read
-from diag.errors import InputError, UsageError
+from diag.errors import InputError, NothingThereError, UsageError
 from diag.guides.profiles import PROFILES, SOURCES
 from diag.lint import Lint, Violation
 from diag.plan import Options, Plan
@@ -42,12 +42,14 @@ class ConfigReport:
         violations: by line and column, then code.
         silenced: violations that a comment silences, and its reason.
         file: the file on this machine.
+        examined: code of every rule that judged this config: neither left out nor about other configs nor crashed; sorted.
     """
 
     plan: Plan
     violations: tuple[Violation, ...]
     silenced: tuple[tuple[Violation, str], ...] = ()
     file: Path = field(default_factory=Path)
+    examined: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The config's object in the JSON report."""
@@ -101,15 +103,20 @@ class LintReport:
         bar = SEVERITIES.index(fail_on)
         return any(SEVERITIES.index(violation.severity) >= bar for entry in self.configs for violation in entry.violations)
 
-    def exit_code(self, fail_on: str = ERROR) -> int:
-        """The exit code of ``diag lint``: as that of ``diag analyze``, 3 where no training config was recognized."""
+    def exit_code(self, fail_on: str = ERROR, *, allow_unjudged: bool = False) -> int:
+        """The exit code of ``diag lint``: as that of ``diag analyze``, 3 where no training config was recognized.
+
+        Args:
+            fail_on: the mildest severity that fails, or ``never``.
+            allow_unjudged: 0 instead of 3, and instead of 2 for paths where there is nothing to judge (``Problem.absent``).
+        """
         crashed = any(problem.kind == "crash" for problem in self.problems)
-        unreadable = [problem for problem in self.problems if problem.kind == "input"]
+        unreadable = [problem for problem in self.problems if problem.kind == "input" and not (allow_unjudged and problem.absent)]
         if self.failed(fail_on):
             return EXIT_FAILED
         if any(problem.named for problem in unreadable) or (unreadable and not self.configs):
             return EXIT_INPUT
-        if not self.configs or self.unrecognized:
+        if (not self.configs or self.unrecognized) and not allow_unjudged:
             return EXIT_NOTHING_JUDGED
         return EXIT_CRASHED if crashed else EXIT_PASSED
 
@@ -147,24 +154,40 @@ def violation_to_dict(violation: Violation) -> dict[str, Any]:
     }
 
 
-@cache
+class Choices(NamedTuple):
+    """What was decided about a config: what the user says about it, and the codes, or their beginnings, of the rules to apply."""
+
+    options: Options
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+
 def lints() -> tuple[Lint, ...]:
-    """All registered lint rules, sorted by code.
+    """All registered lint rules, sorted by code; those of a plug-in that cannot be used are missing, see ``broken``.
 
     Raises:
         UsageError: none is registered, or two share a code.
     """
-    from diag import plugins
+    return _registered()[0]
 
+
+def broken() -> tuple[plugins.Broken, ...]:
+    """The plug-ins of lint rules that cannot be used."""
+    return _registered()[1]
+
+
+@cache
+def _registered() -> tuple[tuple[Lint, ...], tuple[plugins.Broken, ...]]:
+    groups, unusable = plugins.use(plugins.points(GROUP).values(), lambda group: list(group.lints()))
     found: dict[str, Lint] = {}
-    for entry in plugins.points(GROUP).values():
-        for rule in entry.load().lints():
+    for rules in groups.values():
+        for rule in rules:
             if rule.code in found:
-                raise UsageError(f"two rules have the code {rule.code}: {found[rule.code].name} and {rule.name}")
+                raise UsageError(f"two rules have the code {rule.code}: {found[rule.code].name} and {rule.name}; uninstall one")
             found[rule.code] = rule
     if not found:
         raise UsageError("no lint rules are registered; install the package (pip install -e .)")
-    return tuple(found[code] for code in sorted(found))
+    return tuple(found[code] for code in sorted(found)), tuple(unusable)
 
 
 def lint(
@@ -174,6 +197,8 @@ def lint(
     select: Iterable[str] = (),
     ignore: Iterable[str] = (),
     base: str | os.PathLike[str] | None = None,
+    choices_of: Callable[[Path], Choices] | None = None,
+    matched: bool = False,
 ) -> LintReport:
     """Lint training configs.
 
@@ -182,6 +207,8 @@ def lint(
         options: what the user says about them.
         select, ignore: codes or their beginnings; the longer of two matches wins.
         base: the config that these were derived from: what was scaled without its companions is a violation.
+        choices_of: gives every file choices of its own, in place of those that the arguments make.
+        matched: the files were chosen by their names, not one by one: only what is surely a training config counts, as in a folder.
 
     Returns:
         The report. Folders are searched; files in them that are no training configs are passed over.
@@ -190,31 +217,43 @@ def lint(
         UsageError: an option has no such value.
         InputError: ``base`` cannot be read.
     """
-    options = options or Options()
-    check_options(options)
-    known = [rule.code for rule in lints()]
-    chosen, dropped = checked_codes(select, known, "rule"), checked_codes(ignore, known, "rule")
-    rules = tuple(rule for rule in lints() if prefixed(rule.code, chosen, dropped))
+    given = Choices(options or Options(), tuple(select), tuple(ignore))
+    rules_of = {given: _rules(given)}
     configs: list[ConfigReport] = []
-    problems: list[Problem] = []
+    problems = [Problem("crash", entry.point.value, entry.message) for entry in broken()]
     unrecognized: list[str] = []
-    before = next(iter(plans(Path(base), str(base), options)), None) if base is not None else None
+    before = next(iter(plans(Path(base), str(base), given.options)), None) if base is not None else None
     if base is not None and before is None:
         raise InputError(base, "is not recognized as a training config", "name a training config, or its framework with --dialect")
     for path, named in _files(paths):
         name = path.as_posix()
+        choices = given if choices_of is None else choices_of(path)
+        if choices not in rules_of:
+            rules_of[choices] = _rules(choices)
         try:
-            found = plans(path, name, options, strict=named)
+            found = plans(path, name, choices.options, strict=named and (not matched or choices.options.dialect is not None))
         except InputError as error:
             if named or path.suffix.lower() in (".yaml", ".yml"):
-                problems.append(Problem("input", name, str(error), named))
+                problems.append(Problem("input", name, str(error), named, isinstance(error, NothingThereError)))
             continue
         if not found and named:
             unrecognized.append(name)
         for plan in found:
             plan.base = before
-        configs += _inspect_file(found, rules, problems, path)
+        configs += _inspect_file(found, rules_of[choices], problems, path)
     return LintReport(tuple(configs), tuple(problems), tuple(unrecognized))
+
+
+def _rules(choices: Choices) -> tuple[Lint, ...]:
+    """The rules that were chosen.
+
+    Raises:
+        UsageError: an option has no such value, or there is no such rule.
+    """
+    check_options(choices.options)
+    known = [rule.code for rule in lints()]
+    chosen, dropped = checked_codes(choices.select, known, "rule"), checked_codes(choices.ignore, known, "rule")
+    return tuple(rule for rule in lints() if prefixed(rule.code, chosen, dropped))
 
 
 def check_options(options: Options) -> None:
@@ -326,11 +365,13 @@ def inspect(
             plan are added, and none is called unused.
     """
     found: list[Violation] = []
+    examined: list[str] = []
     for rule in rules:
         if (rule.dialects and plan.dialect not in rule.dialects) or (rule.whole and not plan.is_whole):
             continue
         try:
             found.extend(rule.inspect(plan))
+            examined.append(rule.code)
         except Exception as error:
             if os.environ.get("DIAG_DEBUG", "") not in ("", "0"):
                 raise
@@ -343,7 +384,7 @@ def inspect(
     kept, silenced = _silence(plan, found, matched)
     if used is None:
         kept = sorted((*kept, *(idle for _, idle in _unused(plan.document, matched, rules))), key=_order)
-    return ConfigReport(plan, tuple(kept), tuple(silenced), file or Path(plan.document.path))
+    return ConfigReport(plan, tuple(kept), tuple(silenced), file or Path(plan.document.path), tuple(examined))
 
 
 UNUSED: Final = "CFG099"

@@ -19,8 +19,9 @@ from typing import Final, NamedTuple
 
 from diag.adapters import Adapter, Folder, Source, registry, relative, tolerant_json
 from diag.adapters.same_run import merged, run_folder
-from diag.errors import DiagError, InputError, NothingToJudgeError
+from diag.errors import DiagError, InputError, NothingThereError, NothingToJudgeError
 from diag.run import Run
+from diag.text import without_credentials
 
 _URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")
 _SKIPPED_FOLDERS: Final = frozenset({"__pycache__", "node_modules", "site-packages", "venv", "env", "CVS", "_svn"})
@@ -31,11 +32,19 @@ that training lies beside it; in a search from there, no link is followed, as it
 
 
 class Problem(NamedTuple):
-    """What could not be read: one line for people; ``crashed`` where the fault is the program's, not the input's."""
+    """What could not be read: one line for people.
+
+    Attributes:
+        path: the file, folder or URI, or the part of the program that failed.
+        message: what was wrong and what to do.
+        crashed: the fault is the program's, not the input's.
+        absent: nothing is wrong with the input, but it is not there or holds no training log.
+    """
 
     path: str
     message: str
     crashed: bool = False
+    absent: bool = False
 
 
 @dataclass(slots=True)
@@ -96,7 +105,7 @@ def discover(
     try:
         is_folder = place.is_dir()
         if not is_folder and not place.exists():
-            raise InputError(text, "does not exist", "check the path")
+            raise NothingThereError(text, "does not exist", "check the path")
     except (OSError, ValueError) as error:
         raise InputError(text, f"cannot be opened ({error})") from None
     if is_folder:
@@ -139,7 +148,7 @@ def _find_file(path: Path, chosen: Adapter | None, report: Callable[[Problem], N
             if (source := candidate.find_file(path)) is not None:
                 _report_broken(found, report)
                 return source
-    raise InputError(path, "is not a training log that any adapter knows", "name the file the trainer logged its loss to")
+    raise NothingThereError(path, "is not a training log that any adapter knows", "name the file the trainer logged its loss to")
 
 
 def _by_name_then_all(name: str) -> Iterator[registry.Registry]:
@@ -158,7 +167,7 @@ def _search(base: Path, chosen: Adapter | None, report: Callable[[Problem], None
     claimed: dict[Path, str] = {}
     seen: set[tuple[str, tuple[Path, ...], str, tuple[tuple[str, str], ...]]] = set()
     broken: dict[str, str] = {}
-    for folder in folders(base, report):
+    for folder in walk(base, report):
         if chosen is not None:
             adapters = [chosen]
         else:
@@ -170,10 +179,10 @@ def _search(base: Path, chosen: Adapter | None, report: Callable[[Problem], None
             try:
                 sources = list(candidate.find(folder))
             except DiagError as error:
-                report(Problem(_shown(folder.path, base), _one_line(error)))
+                report(problem_of(_shown(folder.path, base), error))
                 continue
             except Exception as error:
-                report(_crash(candidate.name, _shown(folder.path, base), error))
+                report(crash_of(candidate.name, _shown(folder.path, base), error))
                 continue
             for source in sources:
                 key = (source.adapter, source.files, source.uri, source.options)
@@ -185,7 +194,7 @@ def _search(base: Path, chosen: Adapter | None, report: Callable[[Problem], None
                 yield source
 
 
-def folders(base: Path, report: Callable[[Problem], None]) -> Iterator[Folder]:
+def walk(base: Path, report: Callable[[Problem], None]) -> Iterator[Folder]:
     """Every folder from ``base`` down, parents first, names sorted, links after real folders, none twice."""
     visited: set[tuple[int, int]] = set()
     pending = [base]
@@ -227,13 +236,13 @@ def folders(base: Path, report: Callable[[Problem], None]) -> Iterator[Folder]:
 
 def attempt(source: Source) -> Reading:
     """Read a source; what goes wrong becomes the Reading's problem. Can run in another process."""
-    where = source.uri or str(source.files[0] if source.files else source.root)
+    where = without_credentials(source.uri) or str(source.files[0] if source.files else source.root)
     try:
         return Reading(source, read(source))
     except DiagError as error:
-        return Reading(source, problem=Problem(where, _one_line(error)))
+        return Reading(source, problem=problem_of(where, error))
     except Exception as error:
-        return Reading(source, problem=_crash(source.adapter, where, error))
+        return Reading(source, problem=crash_of(source.adapter, where, error))
 
 
 def read(source: Source) -> list[Run]:
@@ -249,6 +258,7 @@ def read(source: Source) -> list[Run]:
     for run in runs:
         if not source.uri:
             run.root = str(Path(run.root or source.root).absolute())
+            run.files = tuple(str(Path(file).absolute()) for file in run.files or source.files)
         attach(run, Path(run.root) if run.root else source.root)
         repair(run)
     return runs
@@ -258,12 +268,20 @@ def settle(
     readings: Iterable[Reading],
     path: str | os.PathLike[str],
     *,
+    named: bool = False,
     problems: Sequence[Problem] = (),
     on_problem: Callable[[Problem], None] | None = None,
     freshest: bool = False,
 ) -> list[Run]:
     """The distinct runs of the readings, with unique ids and relative paths; of two formats of one run the more faithful one, or the
     one that has come furthest if ``freshest``.
+
+    Args:
+        readings: what was read.
+        path: the file, folder or URI that was named; or the folder that files were named from.
+        named: each file was named: a run in which nothing was logged is kept.
+        problems: what could not be looked at.
+        on_problem: called for each of these, and for each source that could not be read while others could.
 
     Raises:
         InputError: there were sources, but none could be read.
@@ -272,7 +290,7 @@ def settle(
     done = list(readings)
     failed = list(problems) + [reading.problem for reading in done if reading.problem is not None]
     base = Path(os.fspath(path))
-    runs = merged([run for reading in done for run in reading.runs], keep_empty=not base.is_dir(), freshest=freshest)
+    runs = merged([run for reading in done for run in reading.runs], keep_empty=named or not base.is_dir(), freshest=freshest)
     if not runs:
         if failed:
             first = failed[0]
@@ -288,13 +306,19 @@ def settle(
     return runs
 
 
+def problem_of(path: str, error: DiagError) -> Problem:
+    """The problem that an error tells of."""
+    return Problem(without_credentials(path), _one_line(error), absent=isinstance(error, (NothingThereError, NothingToJudgeError)))
+
+
 def _again(problem: Problem) -> DiagError:
-    error = InputError(problem.path, "")
+    error = (NothingThereError if problem.absent else InputError)(problem.path, "")
     error.args = (problem.message,)
     return error
 
 
-def _crash(adapter: str, where: str, error: Exception) -> Problem:
+def crash_of(adapter: str, where: str, error: Exception) -> Problem:
+    """The problem that an adapter crashed."""
     return Problem(where, f"{where}: the {adapter} adapter failed ({type(error).__name__}: {error})".replace("\n", " "), crashed=True)
 
 

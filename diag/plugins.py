@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, reduce
 from importlib import import_module
 from importlib.machinery import PathFinder
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 PREFIX = "diag."
 """Beginning of the groups that are of interest."""
@@ -30,6 +32,39 @@ class Point(NamedTuple):
         """Import what it names."""
         module, _, attribute = self.value.partition("[")[0].strip().partition(":")
         return reduce(getattr, [part for part in attribute.strip().split(".") if part], import_module(module.strip()))
+
+
+class Broken(NamedTuple):
+    """A plug-in that cannot be used: its entry point, and why, on one line."""
+
+    point: Point
+    reason: str
+
+    @property
+    def message(self) -> str:
+        """What is wrong and what to do."""
+        group, name, value = self.point
+        return f"the plug-in {name!r} of {group} ({value}) cannot be used ({self.reason}); mend or uninstall it"
+
+
+def use(entries: Iterable[Point], how: Callable[[Any], T]) -> tuple[dict[Point, T], list[Broken]]:
+    """Load entry points, and make use of what they name; one that fails, in whatever way, does not take the others down.
+
+    Args:
+        entries: what to load.
+        how: what to do with what an entry point names.
+
+    Returns:
+        What ``how`` made of each, and those that failed.
+    """
+    made: dict[Point, T] = {}
+    broken: list[Broken] = []
+    for point in entries:
+        try:
+            made[point] = how(point.load())
+        except (Exception, SystemExit) as error:  # a stranger's package may do anything when it is imported
+            broken.append(Broken(point, " ".join(f"{type(error).__name__}: {error}".split())))
+    return made, broken
 
 
 def points(group: str) -> dict[str, Point]:

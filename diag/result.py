@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from diag.diagnosis import Diagnosis
     from diag.dialects import Overrides
     from diag.fixes import Fix
+    from diag.gate.requirements import Outcome
     from diag.replayed import Replayed
     from diag.run import Checkpoint, Run
 
@@ -44,12 +45,14 @@ class Problem:
         path: the run or file concerned.
         message: one line.
         named: the user named this path; False for a file that was come across in a folder.
+        absent: nothing is wrong with the input, but it does not exist, is a Git LFS pointer, or holds no training log.
     """
 
     kind: str
     path: str
     message: str
     named: bool = True
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class RunReport:
         replayed: the result of a replay that the causes were ranked by, None if there was none.
         examined: code of every check that judged this run: neither left out nor skipped nor crashed; sorted.
         accepted: findings that the user accepted; they are not among ``findings``.
+        requirements: how the run stands to what the user requires of its metrics.
     """
 
     run: Run
@@ -94,6 +98,7 @@ class RunReport:
     replayed: Replayed | None = None
     examined: tuple[str, ...] = ()
     accepted: tuple[Accepted, ...] = ()
+    requirements: tuple[Outcome, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The run's object in the JSON report."""
@@ -114,6 +119,10 @@ class RunReport:
             "findings": [finding_to_dict(finding) for finding in self.findings],
             "accepted": [{"finding": finding_to_dict(a.finding), "reason": a.reason, "by": a.by} for a in self.accepted],
             "examined": list(self.examined),
+            "requirements": [
+                {"requirement": r.requirement, "metric": r.metric, "value": plain(r.value), "step": r.step, "met": r.is_met}
+                for r in self.requirements
+            ],
             "skipped": [{"code": code, "reason": reason} for code, reason in self.skipped],
             "notes": list(run.notes),
             "best_checkpoint": None
@@ -144,6 +153,11 @@ class Report:
         verdicts = [entry.diagnosis.verdict for entry in self.runs]
         return {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}
 
+    @property
+    def judged(self) -> bool:
+        """Whether there is a run with a verdict other than ``INCONCLUSIVE``, or with a requirement that was met or not."""
+        return any(entry.diagnosis.verdict != INCONCLUSIVE or entry.requirements for entry in self.runs)
+
     def failed(self, fail_on: str = ERROR) -> bool:
         """Whether some finding is at least as severe as ``fail_on`` (``error``, ``warning``, ``info`` or ``never``).
 
@@ -157,21 +171,26 @@ class Report:
         bar = SEVERITIES.index(fail_on)
         return any(SEVERITIES.index(finding.severity) >= bar for entry in self.runs for finding in entry.findings)
 
-    def exit_code(self, fail_on: str = ERROR) -> int:
+    def exit_code(self, fail_on: str = ERROR, *, allow_unjudged: bool = False) -> int:
         """The exit code of ``diag analyze``; a pure function of the report and the gate.
 
         1 a finding at or above ``fail_on``; 2 an input that the user named, or every input, was unreadable;
-        3 nothing could be judged; 4 something crashed where the answer would have been 0; 0 otherwise.
+        3 nothing could be judged, and no requirement was met either; 4 something crashed where the answer would have been 0; 0 otherwise.
+
+        Args:
+            fail_on: the mildest severity that fails, or ``never``.
+            allow_unjudged: what could not be judged is no failure: 0 instead of 3, and instead of 2 for paths where there is nothing to
+                judge (``Problem.absent``). What is broken still fails.
         """
         crashed = any(problem.kind == "crash" for problem in self.problems)
-        unreadable = [problem for problem in self.problems if problem.kind == "input"]
+        unreadable = [problem for problem in self.problems if problem.kind == "input" and not (allow_unjudged and problem.absent)]
         if self.failed(fail_on):
             return EXIT_FAILED
         if any(problem.named for problem in unreadable) or (unreadable and not self.runs):
             return EXIT_INPUT
         if not self.runs and crashed:
             return EXIT_CRASHED
-        if all(entry.diagnosis.verdict == INCONCLUSIVE for entry in self.runs):
+        if not self.judged and not allow_unjudged:
             return EXIT_NOTHING_JUDGED
         return EXIT_CRASHED if crashed else EXIT_PASSED
 

@@ -58,6 +58,23 @@ class Overlap(NamedTuple):
     step_to: int
 
 
+class Origin(NamedTuple):
+    """Where a tracker keeps a run, for who wants to write something there.
+
+    ``adapter`` names the tracker; ``place`` and ``id`` are:
+
+    - ``mlflow``: the address of a server, a SQLite file, or the run's folder in a file store; and the run's id;
+    - ``wandb``: the ``.wandb`` file of its last launch, or ``wandb://entity/project/run``; and the run's id;
+    - ``tensorboard``: the folder of its event files; and "".
+
+    A place on this machine is an absolute path.
+    """
+
+    adapter: str
+    place: str
+    id: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Curve:
     """One metric of one run, sorted by step, one value a step.
@@ -168,8 +185,10 @@ class Run:
         finished: True if the log says that training ended by itself, False if it says it was cut off, None if unknown.
         native_names: canonical metric name to the name it was logged under.
         root: absolute folder of the run on this machine, "" for remote runs.
+        files: absolute paths of the files it was read from, in reading order; () for remote runs.
         config: every key of the run's configuration under its native name, nested keys joined by dots.
         ongoing: whether it is to be judged as one that still goes on; said by who follows it, never by an adapter.
+        origins: where trackers keep it; several where one training was logged to several.
     """
 
     id: str
@@ -186,8 +205,10 @@ class Run:
     finished: bool | None = None
     native_names: dict[str, str] = field(default_factory=dict)
     root: str = ""
+    files: tuple[str, ...] = ()
     config: dict[str, Hyperparameter] = field(default_factory=dict)
     ongoing: bool = False
+    origins: list[Origin] = field(default_factory=list)
 
     def curve(self, metric: str) -> Curve | None:
         """The Curve of a canonical (or native) metric name, None if it was not logged."""

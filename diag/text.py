@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -38,3 +39,8 @@ def counted(number: float, noun: str) -> str:
     """``1 step``, ``12,000 steps``."""
     shown = f"{number:,.0f}" if float(number).is_integer() else show(number)
     return f"{shown} {noun}" + ("" if number == 1 else "s")
+
+
+def without_credentials(text: str) -> str:
+    """The text with user names and passwords left out of its addresses: ``https://user:secret@host`` is ``https://host``."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", text)

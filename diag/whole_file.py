@@ -9,12 +9,27 @@ from pathlib import Path
 
 
 def replace(path: Path, text: str, *, encoding: str, mode: int) -> None:
+    """Put a text file in the place of another, or of none: ``replace_bytes`` of the text as it is, line ends too.
+
+    Args:
+        path: no link: a link itself would be replaced.
+        text: what to write.
+        encoding: a codec of Python.
+        mode: permission bits of the new file.
+
+    Raises:
+        OSError: the folder or the file cannot be written.
+        UnicodeEncodeError: the encoding lacks a character of the text.
+    """
+    replace_bytes(path, text.encode(encoding), mode=mode)
+
+
+def replace_bytes(path: Path, data: bytes, *, mode: int) -> None:
     """Put a file in the place of another, or of none; nothing else is left in the folder, whatever fails.
 
     Args:
         path: no link: a link itself would be replaced.
-        text: written as it is, line ends too.
-        encoding: a codec of Python.
+        data: what to write.
         mode: permission bits of the new file.
 
     Raises:
@@ -23,8 +38,8 @@ def replace(path: Path, text: str, *, encoding: str, mode: int) -> None:
     temporary = ""
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "w", encoding=encoding, newline="") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
         Path(temporary).chmod(mode)

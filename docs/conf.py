@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the pictures on the pages are drawn from the tests' specimens
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 import diag
@@ -11,17 +12,15 @@ project = "diag"
 author = "the diag authors"
 copyright = author
 release = version = diag.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated", "examples"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "_ext"]
+exclude_patterns = ["_build", "_ext", "_generated/keys"]
 source_suffix = {".md": "markdown"}
-html_theme = "alabaster"
-html_theme_options = {
-    "description": "What went wrong in a training run, and what to change",
-    "page_width": "1080px",
-    "sidebar_width": "250px",
-}
+html_theme = "furo"
+html_title = f"diag {release}"
+html_static_path = ["_static"]
+html_css_files = ["diag.css"]
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 napoleon_use_ivar = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,9 @@ class TestAnalyze:
         assert {"hf-healthy", "hf-overfit", "hf-nan"} <= {entry.run.id for entry in report.runs}
         assert len({entry.run.id for entry in report.runs}) == len(report.runs)
 
-    def test_paths_that_hold_runs_of_one_name_get_ids_of_their_own(self, fixtures: Path) -> None:
-        report = analyze([fixtures / "hf-healthy", fixtures / "hf-healthy"])
+    def test_paths_that_hold_runs_of_one_name_get_ids_of_their_own(self, fixtures: Path, tmp_path: Path) -> None:
+        copy = shutil.copytree(fixtures / "hf-healthy", tmp_path / "hf-healthy")
+        report = analyze([fixtures / "hf-healthy", copy])
         assert [entry.run.id for entry in report.runs] == ["hf-healthy", "hf-healthy#2"]
 
     def test_the_same_bytes_with_any_number_of_jobs(self, fixtures: Path) -> None:
@@ -261,3 +263,22 @@ def test_public_names_exist_and_are_listed() -> None:
     assert set(diag.__all__) <= set(dir(diag))
     with pytest.raises(AttributeError, match="nothing_of_the_kind"):
         _ = diag.nothing_of_the_kind
+
+
+@pytest.mark.parametrize(
+    ("dialect", "arguments"),
+    [
+        ("hf", ["--num_train_epochs", "7"]),
+        ("axolotl", ["--num-epochs", "7"]),
+        ("torchtune", ["epochs=7"]),
+        ("lightning", ["--trainer.max_epochs", "7"]),
+        ("generic", ["num_train_epochs=7"]),
+    ],
+)
+def test_changes_for_another_framework_are_in_its_keys_not_in_those_of_the_config_that_was_read(
+    dialect: str, arguments: list[str], fixtures: Path
+) -> None:
+    (entry,) = analyze(fixtures / "hf-overfit", dialect=dialect).runs
+    assert entry.overrides is not None
+    assert entry.overrides.arguments == arguments
+    assert entry.run.hyperparameters["num_epochs"].source == "trainer_state.json num_train_epochs"

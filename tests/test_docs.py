@@ -14,12 +14,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
+from fences import pages
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = pages()
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PYTHON = re.compile(r"^```python\n(>>> .*?)^```$", re.MULTILINE | re.DOTALL)
 MARK = "\x01"
+
+
+def called(page: Path) -> str:
+    """How a page is called: its path within the project."""
+    return page.relative_to(ROOT).as_posix()
 
 
 def console_blocks() -> list[tuple[Path, str]]:
@@ -47,11 +53,11 @@ def matches(expected: str, actual: str) -> bool:
 
 
 def test_pages_have_examples() -> None:
-    assert {page.name for page, _ in console_blocks()} >= {"README.md", "cli.md", "exit-codes.md", "json.md"}
+    assert {page.name for page, _ in console_blocks()} >= {"README.md", "cli.md", "exit-codes.md", "json.md", "tutorial.md"}
 
 
 @pytest.mark.parametrize(
-    ("page", "block"), [pytest.param(page, block, id=f"{page.name}-{i}") for i, (page, block) in enumerate(console_blocks())]
+    ("page", "block"), [pytest.param(page, block, id=f"{called(page)}-{i}") for i, (page, block) in enumerate(console_blocks())]
 )
 def test_console_examples(page: Path, block: str) -> None:
     now = rerun(block)
@@ -59,14 +65,14 @@ def test_console_examples(page: Path, block: str) -> None:
         text = page.read_text(encoding="utf-8")
         page.write_text(text.replace(f"```console\n{block}```", f"```console\n{now}```"), encoding="utf-8")
         return
-    assert matches(block, now), f"{page.name} no longer shows what is printed:\n{now}"
+    assert matches(block, now), f"{called(page)} no longer shows what is printed:\n{now}"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if PYTHON.search(page.read_text(encoding="utf-8"))], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if PYTHON.search(page.read_text(encoding="utf-8"))], ids=lambda page: called(page))
 def test_python_examples(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     text = "\n".join(PYTHON.findall(page.read_text(encoding="utf-8")))
-    test = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
+    test = doctest.DocTestParser().get_doctest(text, {}, called(page), str(page), 0)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     complaints: list[str] = []
     result = runner.run(test, out=complaints.append)
@@ -84,8 +90,8 @@ def test_the_readme_test_command_is_what_ci_runs() -> None:
 def test_every_relative_link_leads_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?://|#)([^)#\s]+)", page.read_text(encoding="utf-8")):
-            if not target.startswith("_generated"):
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+            if "_generated" not in target:
+                assert (page.parent / target).exists(), f"{called(page)}: {target}"
 
 
 def test_every_verdict_cause_exit_code_adapter_and_option_is_documented() -> None:

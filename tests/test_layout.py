@@ -92,7 +92,7 @@ def test_wheel_built_from_the_sdist_is_whole(tmp_path: Path) -> None:
     (Path(site) / "dependencies.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")), encoding="utf-8")
     code = "import diag; from diag.battery import checks; print(diag.__file__); print(*[c.code for c in checks()])"
     inside = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
-    data = ("report/schema.json", "guides/rules.tsv", "adapters/metrics.tsv", "dialects/hf.tsv", "py.typed")
+    data = ("report/schema.json", "report/html/static/charts.js", "guides/rules.tsv", "adapters/metrics.tsv", "dialects/hf.tsv", "py.typed")
     assert [name for name in data if not (Path(site) / "diag" / name).is_file()] == []
     from diag.battery import checks
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from builders import healthy
 
 import diag
+from diag.writeback import Written, write_back
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -125,10 +127,10 @@ class TestTransformers:
         assert {"eval/old/loss", "eval/new/loss"} <= set(read(tmp_path / "out" / "trainer_state.json").curves)
 
 
-def test_lightning_counts_from_zero_and_is_read_from_one(tmp_path: Path) -> None:
+def test_lightning_counts_from_zero_and_is_read_from_one(fixtures: Path, tmp_path: Path) -> None:
     import lightning
     import torch
-    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+    from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger
     from torch.utils.data import DataLoader, TensorDataset
 
     class Regression(lightning.LightningModule):
@@ -148,20 +150,27 @@ def test_lightning_counts_from_zero_and_is_read_from_one(tmp_path: Path) -> None
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), lr=self.hparams["learning_rate"])
 
+    store = f"sqlite:///{shutil.copy(fixtures / 'mlflow-sqlite' / 'mlflow.db', tmp_path)}"
     lightning.seed_everything(0)
     inputs = torch.randn(EXAMPLES, 4)
     loader = DataLoader(TensorDataset(inputs, inputs.sum(-1)), batch_size=BATCH)
     trainer = lightning.Trainer(
         max_epochs=4,
         log_every_n_steps=2,
-        logger=[CSVLogger(str(tmp_path), name="csv"), TensorBoardLogger(str(tmp_path), name="events")],
+        logger=[
+            CSVLogger(str(tmp_path), name="csv"),
+            TensorBoardLogger(str(tmp_path), name="events"),
+            MLFlowLogger("pl", tracking_uri=store, artifact_location=str(tmp_path / "artifacts")),
+        ],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
     trainer.fit(Regression(0.01), loader, loader)
-    for name in ("csv", "events"):
-        run = read(tmp_path / name)
+    written_back = diag.analyze("mlflow:pl", tracking_uri=store)
+    assert all(isinstance(outcome, Written) for outcome in write_back(written_back, ["mlflow"]))
+    (stored,) = diag.load("mlflow:pl", tracking_uri=store)
+    for run in (read(tmp_path / "csv"), read(tmp_path / "events"), stored):
         assert sorted(points(run, "train/loss")) == list(range(2, 33, 2))
         assert sorted(points(run, "eval/loss")) == [8, 16, 24, 32]
         assert run.hyperparameter("learning_rate") == 0.01

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding, percent
+from diag.check import Check, Finding, Threshold, percent
 from diag.examination import Examination, Series
 from diag.vocabulary import INFO, UNSTABLE, WARNING
 
@@ -15,8 +15,8 @@ SIDE = 10
 """Points on each side of the boundary that its level is taken from (resume discontinuity: 10 each side)."""
 SHIFT = 4.0
 """Noise scales that a change of level must exceed."""
-MINIMUM_SHIFT = math.log(1.1)
-"""Smallest change of level worth speaking of, as for spikes."""
+MINIMUM_SHIFT = 1.1
+"""Smallest ratio of the levels after and before worth speaking of, as for spikes."""
 
 
 class StepsGoBackward(Check):
@@ -44,6 +44,7 @@ class StepsGoBackward(Check):
     name = "steps-go-backward"
     severity = INFO
     reward_logs = True
+    thresholds = (Threshold("minimum_shift", MINIMUM_SHIFT, "ratio of levels", 1.0, 100.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """One finding for all resumes; a second kind of severity where the loss jumped at one."""
@@ -53,8 +54,9 @@ class StepsGoBackward(Check):
             return
         places = list(dict.fromkeys((o.step_from, o.step_to) for o in overlaps))
         jumps = []
+        minimum = math.log(examination.threshold(self, "minimum_shift"))
         if examination.train is not None and not examination.is_reward_driven:
-            jumps = [(to, jump) for _, to in places if (jump := level_jump(examination.train, to)) is not None]
+            jumps = [(to, jump) for _, to in places if (jump := level_jump(examination.train, to, minimum)) is not None]
         first, last = places[0], places[-1]
         times = "once" if len(places) == 1 else f"{len(places)} times"
         text = f"The log goes back {times} (first from step {first[0]} to {first[1]}): the run was resumed or restarted"
@@ -76,12 +78,12 @@ class StepsGoBackward(Check):
         )
 
 
-def level_jump(train: Series, step: int) -> float | None:
-    """Rise of the log loss at a resume, None where it stays within the noise or there are too few points."""
+def level_jump(train: Series, step: int, minimum: float = math.log(MINIMUM_SHIFT)) -> float | None:
+    """Rise of the log loss at a resume, None where it stays within the noise or below ``minimum``, or there are too few points."""
     at = int(np.searchsorted(train.curve.step, step))
     before, after = train.y[max(0, at - SIDE) : at], train.y[at : at + SIDE]
     if min(before.size, after.size) < SIDE:
         return None
     rise = float(np.median(after) - np.median(before))
-    limit = max(SHIFT * train.sigma * math.sqrt(2 / SIDE), MINIMUM_SHIFT)
+    limit = max(SHIFT * train.sigma * math.sqrt(2 / SIDE), minimum)
     return rise if rise > limit else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.examination import Examination
 from diag.vocabulary import INFO
 
@@ -40,6 +40,10 @@ class DuplicateSteps(Check):
     name = "duplicate-steps"
     severity = INFO
     reward_logs = True
+    thresholds = (
+        Threshold("share", SHARE, "share of the rows", 0.0, 1.0),
+        Threshold("minimum", MINIMUM, "rows", 1, 1_000_000),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """One finding a loss curve with repeated steps."""
@@ -47,9 +51,10 @@ class DuplicateSteps(Check):
         curves = [(name, curve) for name in ("train/loss",) if (curve := run.curve(name)) is not None] + list(run.eval_losses())
         if not curves:
             raise Skip("no loss was logged")
+        minimum, share = examination.threshold(self, "minimum"), examination.threshold(self, "share")
         for name, curve in curves:
             rows = len(curve) + curve.repeated
-            if curve.repeated < MINIMUM or curve.repeated < SHARE * rows:
+            if curve.repeated < minimum or curve.repeated < share * rows:
                 continue
             yield self.finding(
                 f"{curve.repeated} of {rows} rows of {name} repeat a step; the last row of each step was judged.",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.examination import Examination
 from diag.run import Curve
 from diag.vocabulary import ERROR, PLATEAU
@@ -14,8 +14,9 @@ from diag.vocabulary import ERROR, PLATEAU
 MINIMUM_TRAIN = 20
 """Training points with at most two different values among them (dead run: unique <= 2 over 20 points)."""
 MINIMUM_EVALS = 3
+"""Evaluations that must agree within 0.01%; two may do so by chance."""
 ROUNDED_EVALS = 8
-"""The same for evaluations printed with four digits or fewer, which agree by rounding once a run has converged."""
+"""Evaluations that must agree where they were printed with four digits or fewer: these agree by rounding once a run has converged."""
 FLAT = 1e-4
 """Relative spread of evaluation losses on the same data that shows unchanged weights; rounding to four digits."""
 MOSTLY_IDLE = 0.3
@@ -51,17 +52,22 @@ class ConstantLoss(Check):
     code = "LOG003"
     name = "constant-loss"
     severity = ERROR
+    thresholds = (
+        Threshold("minimum_train", MINIMUM_TRAIN, "points", 3, 1_000_000),
+        Threshold("minimum_evals", MINIMUM_EVALS, "evaluations", 2, 1_000_000),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding: the training loss if it is constant, else the evaluation loss."""
         train, evals = examination.train, examination.evals
         if train is None and not evals:
             raise Skip("no loss was logged")
-        if train is not None and is_constant(train.curve, MINIMUM_TRAIN, 0.0):
+        if train is not None and is_constant(train.curve, examination.threshold(self, "minimum_train"), 0.0):
             yield self.constant(examination, "train/loss", train.curve, 3.0)
             return
+        minimum = examination.threshold(self, "minimum_evals")
         for series in evals[:1]:
-            if not is_constant(series.curve, ROUNDED_EVALS if is_rounded(series.curve) else MINIMUM_EVALS, FLAT):
+            if not is_constant(series.curve, max(ROUNDED_EVALS, minimum) if is_rounded(series.curve) else minimum, FLAT):
                 continue
             if train is not None and len(train) >= 8:
                 moved = abs(train.level(0.0, 0.25) - train.level(0.75, 1.0))
@@ -89,7 +95,7 @@ class ConstantLoss(Check):
         )
 
 
-def is_constant(curve: Curve, minimum: int, spread: float) -> bool:
+def is_constant(curve: Curve, minimum: float, spread: float) -> bool:
     """Whether at least ``minimum`` points take at most two values, or lie within a relative ``spread``."""
     if len(curve) < minimum:
         return False

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding
+from diag.check import Check, Finding, Threshold
 from diag.examination import Examination
 from diag.vocabulary import ERROR, PLATEAU, WARNING
 
 MINIMUM_POINTS = 5
+"""Logged training losses below which nothing is said."""
 SHARE = 0.05
 """Share of points at exactly zero, among others well above it, that is no accident."""
 CLEARLY_ABOVE = 0.01
@@ -44,13 +45,14 @@ class ZeroLoss(Check):
     name = "zero-loss"
     severity = WARNING
     needs = ("train/loss",)
+    thresholds = (Threshold("share", SHARE, "share of the points", 0.0, 1.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
         curve = examination.require("train/loss", MINIMUM_POINTS)
         zero = curve.value == 0
         count = int(zero.sum())
-        if count < max(3, SHARE * len(curve)):
+        if count < max(3, examination.threshold(self, "share") * len(curve)):
             return
         all_zero = count == len(curve)
         if not all_zero:

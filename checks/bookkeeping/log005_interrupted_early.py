@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.examination import Examination
 from diag.vocabulary import INFO
 
@@ -41,6 +41,7 @@ class InterruptedEarly(Check):
     severity = INFO
     reward_logs = True
     premature = "it has not ended"
+    thresholds = (Threshold("complete", COMPLETE, "share of the planned steps", 0.0, 1.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -51,7 +52,7 @@ class InterruptedEarly(Check):
             return
         longest = max(run.curves.values(), key=len)
         interval = float(np.median(np.diff(longest.step))) if len(longest) > 1 else 0.0
-        if run.steps + interval >= COMPLETE * run.planned_steps:
+        if run.steps + interval >= examination.threshold(self, "complete") * run.planned_steps:
             return
         share = run.steps / run.planned_steps
         yield self.finding(

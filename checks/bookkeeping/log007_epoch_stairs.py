@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from diag import stats
-from diag.check import Check, Finding, Skip, percent
+from diag.check import Check, Finding, Skip, Threshold, percent
 from diag.examination import Examination
 from diag.run import FloatArray, IntArray
 from diag.vocabulary import INFO
@@ -17,8 +17,8 @@ PER_EPOCH = 10
 """Points an epoch below which a boundary cannot be told from noise."""
 SIDE = 5
 """Points on each side of a boundary."""
-DROP = math.log(1.03)
-"""Smallest drop at the boundaries worth explaining: 3%."""
+DROP = 1.03
+"""Smallest ratio of the loss before and after the boundaries worth explaining."""
 SCORE = 4.0
 """Robust standard scores by which the boundaries must stand out from all other places."""
 
@@ -48,6 +48,7 @@ class EpochStairs(Check):
     name = "epoch-stairs"
     severity = INFO
     needs = ("train/loss",)
+    thresholds = (Threshold("drop", DROP, "ratio of losses", 1.0, 100.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -70,7 +71,7 @@ class EpochStairs(Check):
         usual = float(np.median(change[away]))
         spread = max(stats.MAD_TO_SIGMA * float(np.median(np.abs(change[away] - usual))), train.sigma / math.sqrt(SIDE), 1e-9)
         drop = usual - float(np.mean(change[at]))
-        if drop < DROP or drop < SCORE * spread / math.sqrt(at.size):
+        if drop < math.log(examination.threshold(self, "drop")) or drop < SCORE * spread / math.sqrt(at.size):
             return
         yield self.finding(
             f"The training loss drops by {percent(drop)} at epoch boundaries and not elsewhere: the data repeat, which is no fault.",

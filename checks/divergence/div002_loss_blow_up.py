@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diag import stats
-from diag.check import LARGEST_LOG, Check, Finding, Skip, percent
+from diag.check import LARGEST_LOG, Check, Finding, Skip, Threshold, percent
 from diag.examination import Examination, Series
 from diag.run import FloatArray
 from diag.vocabulary import DIVERGED, ERROR, UNSTABLE, WARNING
@@ -18,8 +18,10 @@ BLOCKS = 12
 """Blocks the run is cut into; the loss is judged by their medians."""
 BLOCK_POINTS = 5
 """Points that a block has at least; the median of fewer is too noisy to be the best of many."""
-RISE_ERROR, RISE_WARNING = math.log(1.5), math.log(1.2)
-"""Rise of the end over the best block: 50% lost is divergence, 20% instability (peers call 1.2 to 1.5 a divergence)."""
+WARNING_FACTOR = 1.2
+"""Loss at the end over that of the best block that is instability (peers call 1.2 to 1.5 a divergence)."""
+ERROR_FACTOR = 1.5
+"""Loss at the end over that of the best block that is divergence: half of it is lost."""
 NOISE_FACTOR = 2.5
 """The rise must exceed this many standard errors of a block median, and two thirds of the last points must lie above two
 thirds of the best block: the best of many noisy blocks is low by selection."""
@@ -80,20 +82,25 @@ class LossBlowUp(Check):
     severity = ERROR
     needs = ("train/loss",)
     rules = ("S0-044", "S1-062", "S3-183")
+    thresholds = (
+        Threshold("warning_factor", WARNING_FACTOR, "ratio of losses", 1.0, 1e6),
+        Threshold("error_factor", ERROR_FACTOR, "ratio of losses", 1.0, 1e6),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
         train = examination.require_train(10)
-        found = lost_at_once(train)
+        limits = Limits(*(math.log(examination.threshold(self, name)) for name in ("warning_factor", "error_factor")))
+        found = lost_at_once(train, limits)
         if found is None and train.sigma > TOO_NOISY:
             raise Skip("the training loss is too noisy to tell a rise; see NSE001")
-        found = found or settled_rise(train)
-        if found is not None and found.rise < RISE_ERROR and evaluations_stay(examination):
+        found = found or settled_rise(train, limits)
+        if found is not None and found.rise < limits.error and evaluations_stay(examination):
             found = None
-        found = found or late_rise(train) or above_start(train)
+        found = found or late_rise(train, limits) or above_start(train, limits)
         if found is None:
             return
-        severe = found.rise >= RISE_ERROR or found.lost >= LOST_SHARE
+        severe = found.rise >= limits.error or found.lost >= LOST_SHARE
         step = int(train.curve.step[found.since])
         yield self.finding(
             f"The training loss rises {percent(found.rise)} from its level at step {step} and does not come back.",
@@ -136,6 +143,13 @@ def suspects(examination: Examination, train: Series, found: Rise) -> dict[str, 
     return causes
 
 
+class Limits(NamedTuple):
+    """Rises of the log loss that are a warning and an error."""
+
+    warning: float
+    error: float
+
+
 class Rise(NamedTuple):
     """A rise of the log loss: its height, the share of the progress since the start that it cost, the index it began at."""
 
@@ -149,28 +163,28 @@ def last_sixth(train: Series) -> FloatArray:
     return train.y[-max(len(train) // 6, 2) :]
 
 
-def lost_at_once(train: Series) -> Rise | None:
+def lost_at_once(train: Series, limits: Limits) -> Rise | None:
     """The end of the run far above its very first loss: it blew up in the first steps, and there is no best to compare with."""
     start, tail = float(train.y[0]), last_sixth(train)
     rise = float(np.median(tail)) - start
-    if rise < AT_ONCE or float(np.quantile(tail, 0.1)) < start + RISE_ERROR or rise < START_ERRORS * min(train.sigma, TOO_NOISY):
+    if rise < AT_ONCE or float(np.quantile(tail, 0.1)) < start + limits.error or rise < START_ERRORS * min(train.sigma, TOO_NOISY):
         return None
     return Rise(rise, 1.0, 0)
 
 
-def above_start(train: Series) -> Rise | None:
+def above_start(train: Series, limits: Limits) -> Rise | None:
     """The end of the run above its first points, beyond the noise of so few: what the initial weights could do was lost."""
     tail = last_sixth(train)
     level = float(tail.mean())
     for count in sorted({1, 3, max(3, len(train) // 24)}):
         start = float(train.y[:count].mean())
         error = train.sigma * math.sqrt(1 / count + 1 / tail.size)
-        if level - start > max(RISE_WARNING, START_ERRORS * error):
+        if level - start > max(limits.warning, START_ERRORS * error):
             return Rise(level - start, 1.0, count - 1)
     return None
 
 
-def settled_rise(train: Series) -> Rise | None:
+def settled_rise(train: Series, limits: Limits) -> Rise | None:
     """The end of the run (its last sixth) against the best of its blocks; None within noise or where the best is near the end."""
     blocks = np.array_split(train.y, max(2, min(BLOCKS, len(train) // BLOCK_POINTS)))
     level = np.array([float(np.median(block)) for block in blocks])
@@ -179,19 +193,19 @@ def settled_rise(train: Series) -> Rise | None:
     rise = float(np.median(tail)) - float(level[best])
     error = train.sigma * math.sqrt(math.pi / 2 * (1 / blocks[best].size + 1 / tail.size))
     lucky = train.sigma * math.sqrt(math.pi / 2 / blocks[best].size) * SELECTION * math.sqrt(2 * math.log(level.size))
-    if rise < max(RISE_WARNING, NOISE_FACTOR * error + lucky) or best >= level.size - 2:
+    if rise < max(limits.warning, NOISE_FACTOR * error + lucky) or best >= level.size - 2:
         return None
-    if float(np.quantile(tail, 1 / 3)) < float(np.quantile(blocks[best], 2 / 3)) or only_the_end(train):
+    if float(np.quantile(tail, 1 / 3)) < float(np.quantile(blocks[best], 2 / 3)) or only_the_end(train, limits):
         return None
     start = float(np.median(train.y[: max(2, min(5, len(train) // 10))]))
     progress = start - float(level[best])
     if rise < LEAST_LOST * progress:
         return None
     made = progress > max(0.05, NOISE_FACTOR * error)
-    return Rise(rise, rise / progress if made else 0.0 if rise < RISE_ERROR else 1.0, sum(block.size for block in blocks[: best + 1]) - 1)
+    return Rise(rise, rise / progress if made else 0.0 if rise < limits.error else 1.0, sum(block.size for block in blocks[: best + 1]) - 1)
 
 
-def late_rise(train: Series) -> Rise | None:
+def late_rise(train: Series, limits: Limits) -> Rise | None:
     """The last 2% of the rows (at least 5) against the quarter of the run before: a blow-up that had no time to settle."""
     width = max(LATE_POINTS, int(LATE_SHARE * len(train)))
     if len(train) < LATE_MINIMUM:
@@ -200,15 +214,15 @@ def late_rise(train: Series) -> Rise | None:
     middle = float(np.median(before))
     rise = float(np.median(tail)) - middle
     spread = stats.MAD_TO_SIGMA * float(np.median(np.abs(before - middle)))
-    if rise < max(RISE_ERROR, LATE_SIGMAS * train.sigma, LATE_SIGMAS * spread) or float(tail.min()) < float(np.quantile(before, 0.95)):
+    if rise < max(limits.error, LATE_SIGMAS * train.sigma, LATE_SIGMAS * spread) or float(tail.min()) < float(np.quantile(before, 0.95)):
         return None
     above = np.flatnonzero(train.y[: len(train) - width] < middle + rise / 4)
     return Rise(rise, 1.0, int(above[-1]) if above.size else 0)
 
 
-def only_the_end(train: Series) -> bool:
+def only_the_end(train: Series, limits: Limits) -> bool:
     """Whether the rise is the very last point or two, as in a final average or an unfinished epoch."""
     if len(train) < 6:
         return False
     without = stats.running_median(train.y[:-2], 5)
-    return bool(train.y[-3] - without.min() < RISE_WARNING)
+    return bool(train.y[-3] - without.min() < limits.warning)

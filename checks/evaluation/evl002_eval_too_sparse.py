@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from diag.check import Check, Finding
+from diag.check import Check, Finding, Threshold
 from diag.examination import Examination
 from diag.vocabulary import INFO
 
@@ -45,6 +45,11 @@ class EvalTooSparse(Check):
     needs = ("eval/loss",)
     rules = ("S1-187", "S3-177", "S3-178", "S3-179", "S3-190")
     premature = "more evaluations may follow"
+    thresholds = (
+        Threshold("fewest", FEWEST, "evaluations", 0, 1_000_000),
+        Threshold("few", FEW, "evaluations", 0, 1_000_000),
+        Threshold("long", LONG, "optimizer steps", 0, 1_000_000_000),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one remark, about the evaluation with the most points."""
@@ -53,7 +58,9 @@ class EvalTooSparse(Check):
         steps = max(run.steps, examination.total_steps if run.finished else 0)
         count = len(curve)
         rows = len(run.curves.get("train/loss", ()))
-        if 0 < rows < SHORTEST or count >= (FEW if steps >= LONG else FEWEST):
+        fewest = examination.threshold(self, "fewest")
+        enough = max(fewest, examination.threshold(self, "few")) if steps >= examination.threshold(self, "long") else fewest
+        if 0 < rows < SHORTEST or count >= enough:
             return
         wanted = max(examination.total_steps // 12, 1)
         number = f"{count} evaluation{'s' if count > 1 else ''}"
@@ -63,5 +70,5 @@ class EvalTooSparse(Check):
             step_start=int(curve.step[0]),
             step_end=int(curve.step[-1]),
             evidence={"evaluations": count, "steps": steps, "suggested_eval_steps": wanted},
-            causes={"eval_too_sparse": 0.5} if count < FEWEST else {},
+            causes={"eval_too_sparse": 0.5} if count < fewest else {},
         )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.examination import Examination, Series
 from diag.vocabulary import INFO, WARNING
 
@@ -38,8 +38,7 @@ SKIPPED_SHARE = 1 / 3
 """Share of the run at its beginning that is not compared: the loss falls too fast there."""
 Z = 1.645
 """Standard normal quantile of a one-sided 95% limit."""
-MINIMUM_EVALUATIONS = 5
-MINIMUM_TRAIN = 4
+MINIMUM_EVALUATIONS, MINIMUM_TRAIN = 5, 4
 """Fewest evaluations, and fewest training points to compare with them."""
 FITTED = 0.15
 """Fall of the log training loss after its first tenth that shows samples being fitted; a net that only predicts the mean has no gap."""
@@ -93,6 +92,10 @@ class EvalBelowTrain(Check):
     needs = ("train/loss", "eval/loss")
     rules = ("S1-003", "S1-077", "S1-108", "S3-047", "S3-191")
     premature = "a gap between training and evaluation loss may still open"
+    thresholds = (
+        Threshold("repeats", REPEATS, "epochs", 1.0, 1e6),
+        Threshold("no_gap", NO_GAP, "log units", 0.0, 10.0),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding, about the first evaluation loss."""
@@ -107,17 +110,20 @@ class EvalBelowTrain(Check):
             raise Skip("the training loss rose again; what raised it need not be in the evaluation samples")
         fall = 1 - math.exp(train.level(0.85, 1.0) - train.level(0.0, 0.1))
         upper = gap.mean + Z * gap.error
-        if fall < LEARNT or upper > NO_GAP:
+        no_gap = examination.threshold(self, "no_gap")
+        if fall < LEARNT or upper > no_gap:
             return
         repeats, samples = examination.passes, examination.number("dataset_size")
-        slow = regularized(examination) or examination.updates < FEW_STEPS
-        enough = examination.updates >= MINIMUM_STEPS and repeats is not None and repeats >= (MANY_REPEATS if slow else REPEATS)
+        wanted = examination.threshold(self, "repeats")
+        if regularized(examination) or examination.updates < FEW_STEPS:
+            wanted = max(wanted, MANY_REPEATS)
+        enough = examination.updates >= MINIMUM_STEPS and repeats is not None and repeats >= wanted
         memorizes = enough and samples is not None and (samples <= SMALL or not examination.is_configured("dataset_size"))
         memorizes = memorizes and train.level(0.1, 0.25) - train.level(0.85, 1.0) > FITTED
         memorizes = memorizes and (examination.is_configured("dataset_size") or (repeats or 0.0) <= PASSES)
         if not memorizes and (regularized(examination) or not (gap.mean < BELOW and upper < 0)):
             return
-        relation = "no higher than" if gap.mean > -NO_GAP / 2 else f"{100 * -math.expm1(gap.mean):.2g}% below"
+        relation = "no higher than" if gap.mean > -no_gap / 2 else f"{100 * -math.expm1(gap.mean):.2g}% below"
         message = f"{series.name} stays {relation} the training loss"
         if memorizes:
             message += (

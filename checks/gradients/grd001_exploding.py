@@ -8,24 +8,25 @@ from collections.abc import Iterator
 import numpy as np
 
 from diag import stats
-from diag.check import Check, Finding
+from diag.check import Check, Finding, Threshold
 from diag.examination import Examination
 from diag.run import Curve, FloatArray, IntArray
 from diag.vocabulary import ERROR, INFO, UNSTABLE, WARNING
 
 MINIMUM_POINTS = 10
-GROWTH = math.log(5.0)
-"""Log of the late over the early norm of a trend that counts as growth."""
-JUMP = math.log(10.0)
-"""Log of a norm over its local median that counts as a jump."""
-BURST = math.log(5.5)
-"""Log of the first norm over the median of the run that, without clipping, throws the initial weights away."""
+"""Logged norms below which nothing is said."""
+GROWTH = 5.0
+"""Ratio of the late to the early norm of a trend that counts as growth."""
+JUMP = 10.0
+"""Ratio of a norm to its local median that counts as a jump."""
+BURST = 5.5
+"""Ratio of the first norm to the median of the run that, without clipping, throws the initial weights away."""
 LEARNT = 0.5
-"""Fall of the log training loss that shows that the large first steps did not throw the weights out."""
-HUGE = math.log(100.0)
-"""Log of a growth that is an error rather than a warning."""
+"""Fall of the log training loss, log units, that shows that the large first steps did not throw the weights out."""
+HUGE = 100.0
+"""Growth that is an error rather than a warning."""
 WARMUP_SHARE = 0.03
-"""The first points are not searched for jumps: norms are large while the loss is."""
+"""Share of the points, at the start, that is not searched for jumps: norms are large while the loss is."""
 
 
 class ExplodingGradients(Check):
@@ -56,6 +57,11 @@ class ExplodingGradients(Check):
     needs = ("grad_norm",)
     rules = ("S1-088", "S3-173")
     patience = 0.1
+    thresholds = (
+        Threshold("growth", GROWTH, "ratio of norms", 1.0, 1e9),
+        Threshold("jump", JUMP, "ratio of norms", 1.0, 1e9),
+        Threshold("burst", BURST, "ratio of norms", 1.0, 1e9),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding: growth, else a burst at the start, else jumps."""
@@ -73,13 +79,18 @@ class ExplodingGradients(Check):
         blocks = stats.block_means(curve.step.astype(np.float64), y, 10)
         growth = float(np.median(blocks.y[-2:]) - np.median(blocks.y[1:4]))
         train = examination.train
-        if growth <= GROWTH or stats.rising_p_value(blocks.y) >= 0.01 or train is None or len(train) < 10:
+        if (
+            growth <= math.log(examination.threshold(self, "growth"))
+            or stats.rising_p_value(blocks.y) >= 0.01
+            or train is None
+            or len(train) < 10
+        ):
             return None
         if train.level(0.8, 1.0) <= train.level(0.2, 0.4) - 0.02:
             return None
         return self.finding(
             f"The gradient norm grows {math.exp(growth):.2g}-fold over the run while the loss does not fall.",
-            severity=ERROR if growth > HUGE else WARNING,
+            severity=ERROR if growth > math.log(HUGE) else WARNING,
             metric="grad_norm",
             step_start=int(curve.step[0]),
             step_end=int(curve.step[-1]),
@@ -92,7 +103,7 @@ class ExplodingGradients(Check):
         """A first norm far above the rest without clipping."""
         first = max(2, y.size // 50)
         burst = float(y[:first].max() - np.median(y))
-        if burst <= BURST or not examination.is_unclipped:
+        if burst <= math.log(examination.threshold(self, "burst")) or not examination.is_unclipped:
             return None
         return self.finding(
             f"The first gradient norm is {math.exp(burst):.2g} times the median of the run, and gradients are not clipped.",
@@ -109,7 +120,7 @@ class ExplodingGradients(Check):
     def jumps(self, examination: Examination, curve: Curve, y: FloatArray) -> Finding | None:
         """Lone jumps; two that come with a jump of the loss are a warning, but SPK001 speaks for the verdict."""
         above = y - stats.running_median(y, stats.SPIKE_WINDOW)
-        index = np.flatnonzero(above > JUMP)
+        index = np.flatnonzero(above > math.log(examination.threshold(self, "jump")))
         index = index[index > max(3, int(WARMUP_SHARE * y.size))]
         if not index.size:
             return None

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from diag import stats
-from diag.check import Check, Finding
+from diag.check import Check, Finding, Threshold
 from diag.examination import Examination
 from diag.vocabulary import PLATEAU, WARNING
 
 MINIMUM_POINTS = 10
+"""Logged norms, and training losses, below which nothing is said."""
 TINY = 1e-6
 """Gradient norm that is nothing, whatever the reduction of the loss."""
 FALL = 100.0
@@ -47,6 +48,10 @@ class VanishingGradients(Check):
     severity = WARNING
     needs = ("grad_norm", "train/loss")
     rules = ("S1-198", "S1-199")
+    thresholds = (
+        Threshold("tiny", TINY, "gradient norm", 0.0, 1e9),
+        Threshold("fall", FALL, "ratio of norms", 1.0, 1e12),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -54,9 +59,9 @@ class VanishingGradients(Check):
         train = examination.require_train(MINIMUM_POINTS)
         third = max(2, len(curve) // 3)
         first, last = float(np.median(curve.value[:third])), float(np.median(curve.value[-third:]))
-        fell = first > 0 and last >= 0 and last < first / FALL
+        fell = first > 0 and last >= 0 and last < first / examination.threshold(self, "fall")
         learned = train.level(0.0, 0.05) - train.level(0.8, 1.0) > LEARNED
-        if learned or not (last < TINY or fell):
+        if learned or not (last < examination.threshold(self, "tiny") or fell):
             return
         p_value = stats.falling_p_value(stats.block_means(train.step, train.y, 10).y)
         frozen = last == 0

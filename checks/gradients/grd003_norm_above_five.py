@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding
+from diag.check import Check, Finding, Threshold
 from diag.examination import Examination
 from diag.run import Curve
 from diag.vocabulary import INFO, PLATEAU, UNSTABLE, WARNING
@@ -18,6 +18,7 @@ LARGE = 2.0
 LITTLE = 0.15
 """Fall of the log training loss over the run up to which little was learned."""
 MINIMUM_POINTS = 20
+"""Logged training losses from which on it can be said that little was learned."""
 SHARE = 0.1
 """Share of the logged norms above the limit that is worth telling; a third of real runs passes it."""
 
@@ -48,17 +49,22 @@ class NormAboveFive(Check):
     severity = INFO
     needs = ("grad_norm",)
     rules = ("S3-173",)
+    thresholds = (
+        Threshold("limit", LIMIT, "gradient norm", 0.0, 1e9),
+        Threshold("share", SHARE, "share of the norms", 0.0, 1.0),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
         curve = examination.require("grad_norm", 5)
-        above = curve.value > LIMIT
+        limit = examination.threshold(self, "limit")
+        above = curve.value > limit
         share = float(np.mean(above))
-        if share < SHARE:
+        if share < examination.threshold(self, "share"):
             return
-        large = stays_large(examination, curve)
+        large = stays_large(examination, curve, limit)
         yield self.finding(
-            f"The gradient norm exceeds {LIMIT:g} at {100 * share:.3g}% of the logged steps (median {float(np.median(curve.value)):.3g})"
+            f"The gradient norm exceeds {limit:g} at {100 * share:.3g}% of the logged steps (median {float(np.median(curve.value)):.3g})"
             + (", gradients are not clipped, and little was learned." if large else "."),
             severity=WARNING if large else INFO,
             metric="grad_norm",
@@ -70,10 +76,10 @@ class NormAboveFive(Check):
         )
 
 
-def stays_large(examination: Examination, curve: Curve) -> bool:
+def stays_large(examination: Examination, curve: Curve, limit: float) -> bool:
     """Whether norms stay at twice the limit for nearly the whole run, unclipped, in a net trained from scratch that learns little."""
     train = examination.train
     if train is None or len(train) < MINIMUM_POINTS or not examination.is_unclipped or examination.is_fine_tuning:
         return False
     fall = float(train.y[: max(2, len(train) // 24)].mean()) - train.level(0.8, 1.0)
-    return float(np.quantile(curve.value, 0.1)) > LARGE * LIMIT and fall < LITTLE
+    return float(np.quantile(curve.value, 0.1)) > LARGE * limit and fall < LITTLE

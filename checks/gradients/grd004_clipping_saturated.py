@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from diag import stats
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.examination import Examination
 from diag.vocabulary import INFO, UNDERFIT, WARNING
 
@@ -18,6 +18,7 @@ RATIO = 8.0
 SMALLEST = 0.1
 """Smallest clipping threshold that any guide row recommends."""
 TINY = 0.05
+"""Clipping threshold below which the gradient is cut whatever its norm, where none was logged: half of the smallest recommended one."""
 
 
 class ClippingSaturated(Check):
@@ -45,6 +46,10 @@ class ClippingSaturated(Check):
     severity = WARNING
     needs = ()
     rules = ("S1-022", "S1-087")
+    thresholds = (
+        Threshold("share", SHARE, "share of the steps", 0.0, 1.0),
+        Threshold("ratio", RATIO, "norm over clipping threshold", 1.0, 1e9),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -60,9 +65,10 @@ class ClippingSaturated(Check):
         else:
             ratio = float(np.median(finite.value)) / clip
             lower = stats.wilson_lower(int((finite.value > clip).sum()), len(finite))
-        if ratio is not None and lower is not None and (lower < SHARE and ratio < RATIO):
+        most = examination.threshold(self, "ratio")
+        if ratio is not None and lower is not None and (lower < examination.threshold(self, "share") and ratio < most):
             return
-        tight = clip < SMALLEST if ratio is None else (ratio >= RATIO and clip <= 0.5) or ratio >= 5 * RATIO
+        tight = clip < SMALLEST if ratio is None else (ratio >= most and clip <= 0.5) or ratio >= 5 * most
         adam = examination.optimizer == "adam"
         tight = tight and not (adam and clip >= SMALLEST)
         yield self.finding(

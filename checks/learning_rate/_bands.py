@@ -20,10 +20,15 @@ class Band(NamedTuple):
 
 
 FULL_FINE_TUNE = Band(1e-6, 3e-5, 1.2, 0.8, "largest clip of full fine-tuning (S1-009, S3-031)")
+"""Usual peak rates of full fine-tuning: from, to, nats for each e-fold above, nats for each e-fold below, source."""
 ADAPTER = Band(1e-4, 3e-4, 0.5, 1.5, "consensus for LoRA (S3-023, S3-028)")
+"""The same for LoRA and QLoRA."""
 LARGE_PRETRAINING = Band(1e-5, 1e-3, 1.2, 0.8, "pretraining (S0-006)")
+"""The same for pretraining of large models."""
 ADAM_FROM_SCRATCH = Band(1e-5, 1e-2, 1.2, 0.8, "ten times the PyTorch default of Adam, 1e-3 (S3-184)")
+"""The same for small nets trained from scratch with Adam, and where nothing is known."""
 SGD_FROM_SCRATCH = Band(1e-3, 0.5, 1.0, 0.8, "five times the usual 0.1 of SGD with momentum (S3-003)", weight_within=0.0)
+"""The same for those trained with SGD."""
 LARGE_MODEL = 5e7
 """Parameters from which on the pretraining guidance applies; small nets tolerate more."""
 
@@ -53,6 +58,7 @@ def shortfall(examination: Examination) -> float | None:
 
 
 TRANSFORMER_WORDS = ("gpt", "llama", "transformer", "bert", "t5", "mistral", "qwen", "gemma", "vit", "causallm")
+"""Parts of the names of models that are transformers."""
 
 
 def is_transformer(examination: Examination) -> bool:

@@ -8,21 +8,22 @@ from collections.abc import Iterator
 import numpy as np
 
 from diag import stats
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.checks.learning_rate._bands import excess, usual_band
 from diag.checks.spikes.spk004_eval_swings import MINIMUM_EVALS, NOTABLE, STILL_HOT, swing
 from diag.checks.underfitting.und006_early_plateau import late_fall
 from diag.examination import Examination, Series
-from diag.vocabulary import INFO, PLATEAU, UNSTABLE, WARNING
+from diag.vocabulary import PLATEAU, UNSTABLE, WARNING
 
-THRESHOLD = 2.0
+EVIDENCE = 2.0
 """Nats of evidence from which on it is a warning: two independent signs, or a rate five times above its band."""
 MOST_FROM_BAND = 3.0
+"""Nats that a rate above its band weighs at most."""
 SWING_WEIGHT = 0.4
 """Nats for each percent of noise of the evaluation loss at an undecayed rate, from 2.5% (weight 1) on: 5% are a warning by themselves.
 Healthy controls of the fault benchmark swing by up to 3.5%, those with a rate ten times too high or a batch of 2 by 4.5% and more."""
-MOST_FROM_SWINGS = 2.4
-MOST_FROM_SMALL = 1.6
+MOST_FROM_SWINGS, MOST_FROM_SMALL = 2.4, 1.6
+"""Nats that swings weigh at most, and those that are small beside the whole fall of the loss."""
 LARGE_SHARE, FEW_NOISE = 0.05, 0.15
 """Share of the whole fall of the log loss that swings must make up to weigh more (a regression whose loss fell fiftyfold swings by
 tenths), and the noise, log units, that they must have where there are few evaluations to know it by, or no training loss to know the
@@ -48,9 +49,8 @@ DIED, DIED_FALL, DIED_WEIGHT = 30.0, 0.35, 1.2
 training loss up to which that is no success, and what it weighs: steps too long carry the weights to where nothing moves them."""
 MINIMUM_NORMS = 20
 """Logged gradient norms that their fall is read from."""
-NO_CLIPPING = 0.8
-STUCK = 0.8
-RISING = 1.0
+NO_CLIPPING, STUCK, RISING = 0.8, 0.8, 1.0
+"""Nats of further signs: clipping is off beside another sign, the loss falls fast and then sticks, the training loss rises again."""
 TURNED_UP = 0.03
 """Relative rise of the evaluation loss from its best at a constant rate that counts as a sign."""
 
@@ -85,6 +85,7 @@ class LearningRateTooHigh(Check):
     needs = ()
     rules = ("S0-044", "S1-062", "S3-183", "S3-184")
     patience = 0.5
+    thresholds = (Threshold("evidence", EVIDENCE, "nats", 0.0, 100.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -97,7 +98,7 @@ class LearningRateTooHigh(Check):
         signs = self.signs(examination)
         from_band = min(MOST_FROM_BAND, band.weight_above * above) if above > 0 else max(-band.weight_within, WITHIN_WEIGHT * above)
         score = from_band + sum(signs.values())
-        if score < THRESHOLD:
+        if score < examination.threshold(self, "evidence"):
             return
         rate = examination.learning_rate or 0.0
         stuck = "stuck" in signs
@@ -119,7 +120,6 @@ class LearningRateTooHigh(Check):
             causes["batch_too_small"] = causes["lr_too_high"] + (0.8 if above <= 0 else -0.5)
         yield self.finding(
             f"The learning rate looks too high: {'; '.join(told)}.",
-            severity=WARNING if score >= THRESHOLD else INFO,
             metric="lr",
             step_start=0,
             step_end=examination.run.steps,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from diag.check import Check, Finding, Skip, percent
+from diag.check import Check, Finding, Skip, Threshold, percent
 from diag.checks.learning_rate._bands import excess, shortfall, usual_band
 from diag.checks.underfitting._gain import gain
 from diag.examination import Examination, generalization_gap
 from diag.vocabulary import UNDERFIT, WARNING
 
-THRESHOLD = 2.0
+EVIDENCE = 2.0
 """Nats of evidence from which on it is a warning."""
 LITTLE = 0.35
 """Fall of the log loss over the whole run below which it moved little."""
@@ -19,6 +19,7 @@ STEADY = 0.6
 NARROW_GAP = 0.12
 """Generalization gap (log units) below which nothing has been memorized yet."""
 BELOW_BAND = 1.0
+"""Nats of a rate just below its band; the band says how much more each e-fold weighs."""
 
 
 class LearningRateTooLow(Check):
@@ -48,6 +49,7 @@ class LearningRateTooLow(Check):
     needs = ()
     rules = ("S1-059", "S1-060", "S3-034")
     premature = "the loss has not had all of its steps to fall, nor the rate to rise"
+    thresholds = (Threshold("evidence", EVIDENCE, "nats", 0.0, 100.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -73,7 +75,7 @@ class LearningRateTooLow(Check):
             score += 0.5
         elif overfits is not None and overfits > 2 * NARROW_GAP:
             score -= 1.0
-        if score < THRESHOLD or measured.latest < 0 or total_fall > 1.0:
+        if score < examination.threshold(self, "evidence") or measured.latest < 0 or total_fall > 1.0:
             return
         rate = examination.learning_rate or 0.0
         yield self.finding(

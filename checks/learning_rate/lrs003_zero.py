@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding
+from diag.check import Check, Finding, Threshold
 from diag.examination import IDLE_LR, Examination
 from diag.vocabulary import ERROR, PLATEAU, UNDERFIT, WARNING
 
@@ -39,6 +39,7 @@ class ZeroLearningRate(Check):
     severity = WARNING
     needs = ("lr",)
     rules = ("S1-198", "S3-057")
+    thresholds = (Threshold("tail_share", TAIL_SHARE, "share of the run", 0.0, 1.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -65,7 +66,7 @@ class ZeroLearningRate(Check):
         end = int(curve.step[-1])
         interval = float(np.median(np.diff(curve.step)))
         idle = end - last
-        if idle <= max(TAIL_SHARE * end, 2 * interval):
+        if idle <= max(examination.threshold(self, "tail_share") * end, 2 * interval):
             return
         yield self.finding(
             f"The learning rate is zero from step {last} on: the last {100 * idle / end:.2g}% of the run changed nothing.",

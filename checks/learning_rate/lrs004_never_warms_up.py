@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.examination import Examination
 from diag.vocabulary import UNDERFIT, WARNING
 
@@ -15,6 +15,7 @@ LONGEST = 0.5
 RISING_SHARE = 0.95
 """Share of rising steps that makes a curve rise throughout."""
 GROWTH = 3.0
+"""Ratio of the last to the first logged rate that shows a warmup, not a drift."""
 UNFINISHED = 0.8
 """A run that stopped before 80% of its plan was cut off, not misconfigured."""
 
@@ -46,6 +47,7 @@ class NeverWarmsUp(Check):
     needs = ()
     rules = ("S1-142", "S3-056", "S3-058")
     premature = "the warmup may still be going on"
+    thresholds = (Threshold("longest", LONGEST, "share of the run", 0.0, 1.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -71,7 +73,7 @@ class NeverWarmsUp(Check):
                 verdicts={UNDERFIT: 2.5},
             )
             return
-        configured = warmup is not None and warmup > LONGEST * run.steps > 0
+        configured = warmup is not None and warmup > examination.threshold(self, "longest") * run.steps > 0
         if not rises and not (configured and examination.lr is None):
             return
         reached = float(examination.schedule(np.array([float(run.steps)]))[0]) if examination.lr is None else None

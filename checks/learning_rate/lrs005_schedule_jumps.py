@@ -6,19 +6,23 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.examination import Examination
 from diag.vocabulary import INFO, UNDERFIT, UNSTABLE, WARNING
 
 MINIMUM_POINTS = 8
-RISE, FALL = 0.25, 0.25
-"""Shares of the peak by which the rate must have fallen and risen again to count as a restart."""
+"""Logged learning rates below which a restart cannot be told from a warmup."""
+FALL = 0.25
+"""Share of the peak by which the rate must have fallen before it rises again, to count as a restart."""
+RISE = 0.25
+"""Share of the peak by which the rate must have risen again to count as a restart."""
 ANEW, ABRUPT = 0.9, 2
 """Share of the peak that the rate is back at, within so many logged points (a warmup may lie in between), where a schedule begins anew."""
 IN_CYCLES = {"schedule_bug": 4.0, "lr_too_high": 0.8}
+"""Weights of evidence of repeated restarts, nats."""
 AFTER_RESUME = {"resume_discontinuity": 3.6, "schedule_bug": 3.2, "lr_too_high": 0.8}
-"""Weights of evidence. One jump back to the beginning is what a resumed run looks like whose scheduler was not restored; in either case
-the schedule is not the one asked for."""
+"""Weights of evidence of a single one, nats. One jump back to the beginning is what a resumed run looks like whose scheduler was not
+restored; in either case the schedule is not the one asked for."""
 EXPECTED = ("restart", "cycl", "plateau", "sgdr", "warm_restarts")
 """Words in the name of a scheduler that announce rises after the peak."""
 
@@ -51,6 +55,10 @@ class ScheduleJumps(Check):
     severity = WARNING
     needs = ("lr",)
     rules = ("S3-015", "S3-057")
+    thresholds = (
+        Threshold("rise", RISE, "share of the peak", 0.0, 1.0),
+        Threshold("fall", FALL, "share of the peak", 0.0, 1.0),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -58,7 +66,7 @@ class ScheduleJumps(Check):
         peak = float(curve.value.max())
         if peak <= 0:
             raise Skip("the learning rate is zero; see LRS003")
-        turns = restarts(curve.value / peak)
+        turns = restarts(curve.value / peak, examination.threshold(self, "rise"), examination.threshold(self, "fall"))
         if not turns:
             return
         name = str(examination.hyperparameter("lr_scheduler") or "").lower()
@@ -88,8 +96,8 @@ def begins_again(relative: np.ndarray, turns: list[int]) -> bool:
     return bool(relative[turns[0] + 1 : turns[0] + 1 + ABRUPT].max() >= ANEW)
 
 
-def restarts(relative: np.ndarray) -> list[int]:
-    """Indices where the rate turns upward after a fall, by a quarter of the peak each way."""
+def restarts(relative: np.ndarray, rise: float = RISE, fall: float = FALL) -> list[int]:
+    """Indices where the rate turns upward after a fall, by these shares of the peak."""
     turns: list[int] = []
     high = low = float(relative[0])
     low_at, falling = 0, False
@@ -99,12 +107,12 @@ def restarts(relative: np.ndarray) -> list[int]:
             high = max(high, value)
             if high >= 0.99:
                 seen_peak = True
-            if high - value >= FALL:
+            if high - value >= fall:
                 falling, low, low_at = True, value, i
         else:
             if value < low:
                 low, low_at = value, i
-            elif value - low >= RISE:
+            elif value - low >= rise:
                 turns.append(low_at)
                 falling, high = False, value
     return turns if seen_peak else []

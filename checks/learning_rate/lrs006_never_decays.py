@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.examination import Examination
 from diag.vocabulary import INFO, OVERFIT, UNDERFIT, UNSTABLE, WARNING
 
@@ -45,6 +45,7 @@ class NeverDecays(Check):
     needs = ()
     rules = ("S0-007", "S3-015")
     premature = "the rate may still decay"
+    thresholds = (Threshold("constant", CONSTANT, "share of the peak", 0.0, 1.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -56,7 +57,7 @@ class NeverDecays(Check):
         if run.planned_steps and run.steps < 0.9 * run.planned_steps:
             raise Skip(f"the run stopped at step {run.steps} of {run.planned_steps}")
         final = float(examination.schedule(np.array([float(run.steps)]))[0])
-        if final < CONSTANT:
+        if final < examination.threshold(self, "constant"):
             return
         name = str(examination.hyperparameter("lr_scheduler") or "").lower()
         entry = run.hyperparameters.get("lr_scheduler")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.checks.learning_rate._bands import ADAM_FROM_SCRATCH, LARGE_PRETRAINING, excess, is_transformer, usual_band
 from diag.examination import Examination
 from diag.vocabulary import INFO, UNSTABLE, WARNING
@@ -40,6 +40,7 @@ class MissingWarmup(Check):
     needs = ()
     rules = ("S1-144", "S3-011", "S3-017", "S3-058")
     patience = 0.0
+    thresholds = (Threshold("shortest", SHORTEST, "share of the run", 0.0, 1.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -50,7 +51,7 @@ class MissingWarmup(Check):
             raise Skip("no loss was logged")
         if not is_transformer(examination) or examination.optimizer == "sgd":
             raise Skip("not known to be a transformer trained with Adam")
-        if warmup >= SHORTEST * examination.total_steps:
+        if warmup >= examination.threshold(self, "shortest") * examination.total_steps:
             return
         if examination.lr is not None and float(examination.lr.value[0]) < 0.5 * float(examination.lr.value.max()):
             return  # the log shows a warmup, whatever the configuration says

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding
+from diag.check import Check, Finding, Threshold
 from diag.examination import Examination
 from diag.vocabulary import INFO, UNSTABLE, WARNING
 
 MINIMUM_POINTS = 30
+"""Logged training losses below which their noise is not judged."""
 NOTABLE = 0.35
 """Noise (log units) worth a remark; the 90th percentile of real fine-tunes is 0.32."""
 EXTREME = 1.0
-"""Noise at which single losses differ by factors of three."""
+"""Noise (log units) at which single losses differ by factors of three."""
 SMALL_BATCH = 4
 """Samples a step up to which the batch is the likely reason; the smallest recommendation is 8 (guides, part B)."""
 
@@ -48,6 +49,11 @@ class NoisyLoss(Check):
     needs = ("train/loss",)
     rules = ("S1-068", "S3-120", "S3-122")
     patience = 0.1
+    thresholds = (
+        Threshold("notable", NOTABLE, "log units", 0.0, 100.0),
+        Threshold("extreme", EXTREME, "log units", 0.0, 100.0),
+        Threshold("small_batch", SMALL_BATCH, "samples a step", 1, 1_000_000),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -56,12 +62,14 @@ class NoisyLoss(Check):
         if half.size < 10 or math.isnan(train.sigma):
             return
         sigma = train.sigma
-        if sigma < NOTABLE:
+        if sigma < examination.threshold(self, "notable"):
             return
         batch = examination.number("global_batch_size") or examination.number("micro_batch_size")
-        small = batch is not None and batch <= SMALL_BATCH
+        small = batch is not None and batch <= examination.threshold(self, "small_batch")
         solved = bool(examination.evals) and float(examination.evals[0].curve.value[-1]) < 0.1 * float(examination.evals[0].curve.value[0])
-        serious = small and not solved and (sigma > EXTREME or (batch is not None and batch <= 2 and sigma > 0.6))
+        serious = (
+            small and not solved and (sigma > examination.threshold(self, "extreme") or (batch is not None and batch <= 2 and sigma > 0.6))
+        )
         yield self.finding(
             f"The training loss is noisy: single points lie a factor of {math.exp(min(sigma, 20.0)):.2g} around the trend"
             + (f" with {batch:g} samples a step." if batch is not None else "."),

@@ -30,8 +30,9 @@ class Gap(NamedTuple):
 
 
 SMOOTH = 3
-"""Evaluations averaged before minimum and end are compared, where there are at least 6."""
+"""Evaluations averaged before minimum and end are compared."""
 SMOOTH_MINIMUM = 6
+"""Evaluations from which on they are averaged."""
 END_ERRORS = 2.0
 """Standard errors granted to the end of the curve on top of the expected bias of its minimum."""
 

@@ -8,21 +8,25 @@ from collections.abc import Iterator
 import numpy as np
 
 from diag import stats
-from diag.check import Check, Finding
+from diag.check import Check, Finding, Threshold
 from diag.checks.learning_rate._bands import excess
 from diag.checks.overfitting._gap import best_epoch, gap
 from diag.examination import Examination, Series, generalization_gap
 from diag.vocabulary import ERROR, INFO, OVERFIT, WARNING
 
-PROBLEM, SIGNIFICANT = 0.05, 0.10
-"""Relative rise that is a problem, and one that is significant (S3-114, S3-205)."""
+PROBLEM = 0.05
+"""Relative rise from the best evaluation to the end that is a problem (S3-114, S3-205)."""
+SIGNIFICANT = 0.10
+"""Relative rise from the best evaluation to the end that is an error (S3-114, S3-205)."""
 FEW_EVALS = 6
 """Below this many evaluations the noise cannot be measured; a rise then needs to be larger, or to hold over two evaluations."""
 FEW_EVALS_RISE = 0.10
+"""Relative rise that is large enough for that."""
 TRAIN_SIGMAS = 2.0
 """With few evaluations the noise of the training loss is an upper bound of theirs: a small rise must exceed twice that."""
 TREND_ALPHA, TREND_SHARE = 0.05, 0.5
-"""A significant upward trend since the best may stand in for part of what noise alone would show."""
+"""p-value at which an upward trend since the best is significant, and the share of what noise alone would show that the rise then needs:
+such a trend may stand in for the rest."""
 MEMORIZED = 0.3
 """Generalization gap (log units) at the end that makes a steady rise of few evaluations one of memorizing."""
 MEMORIZED_RISES = 3
@@ -64,10 +68,15 @@ class OverfitGap(Check):
     needs = ("eval/loss",)
     rules = ("S0-045", "S1-075", "S3-114", "S3-205")
     patience = 0.1
+    thresholds = (
+        Threshold("problem", PROBLEM, "relative rise", 0.0, 100.0),
+        Threshold("significant", SIGNIFICANT, "relative rise", 0.0, 100.0),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """One finding an evaluation loss that overfits; the first carries the verdict."""
         weighed = False
+        problem, significant = examination.threshold(self, "problem"), examination.threshold(self, "significant")
         for series in examination.require_evals(2):
             measured = gap(series, examination.train)
             rise = math.expm1(min(measured.rise, 50.0))
@@ -82,7 +91,7 @@ class OverfitGap(Check):
                 memorized = (generalization_gap(series, examination.train) or 0.0) > MEMORIZED
                 memorized = memorized and len(series) - measured.best > MEMORIZED_RISES
                 beyond_noise = len(series) >= 3 and (large or (steady and (memorized or measured.rise > TRAIN_SIGMAS * bound)))
-            if rise <= PROBLEM or not beyond_noise or measured.best >= len(series) - 1:
+            if rise <= problem or not beyond_noise or measured.best >= len(series) - 1:
                 continue
             best_step = int(series.curve.step[measured.best])
             stopped = (
@@ -91,7 +100,7 @@ class OverfitGap(Check):
             kept = stopped and rise < KEPT_BEST_RISE
             if not measured.train_falls:
                 continue
-            severity = INFO if kept else ERROR if rise > SIGNIFICANT and not few else WARNING
+            severity = INFO if kept else ERROR if rise > significant and not few else WARNING
             epoch = best_epoch(examination, series, measured.best)
             early = series.progress[measured.best] <= 1 / 3
             yield self.finding(
@@ -118,7 +127,7 @@ class OverfitGap(Check):
                     "capacity_too_high": 0.9,
                     "lr_too_high": (0.8 if early else 0.2) + max(0.0, min(2.0, excess(examination) or 0.0)),
                 },
-                verdicts={} if weighed or kept else {OVERFIT: 2.2 if few else 4.0 if rise > SIGNIFICANT else 3.0},
+                verdicts={} if weighed or kept else {OVERFIT: 2.2 if few else 4.0 if rise > significant else 3.0},
             )
             weighed = True
 

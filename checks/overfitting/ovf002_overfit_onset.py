@@ -8,17 +8,18 @@ from collections.abc import Iterator
 import numpy as np
 
 from diag import stats
-from diag.check import Check, Finding, percent
+from diag.check import Check, Finding, Threshold, percent
 from diag.checks.overfitting._gap import gap
-from diag.checks.overfitting.ovf001_overfit_gap import PROBLEM
+from diag.checks.overfitting.ovf001_overfit_gap import OverfitGap
 from diag.examination import Examination
 from diag.vocabulary import INFO
 
 MINIMUM_EVALS = 6
+"""Evaluations below which a flat stretch cannot be told from noise."""
 TAIL_SHARE = 0.3
 """Share of the run without a better evaluation that makes an onset."""
-TRAIN_FALL = math.log(1.03)
-"""The training loss must have fallen by 3% meanwhile."""
+TRAIN_FALL = 1.03
+"""Ratio of the training loss at the best evaluation to that at the end from which on it has fallen meanwhile."""
 
 
 class OverfitOnset(Check):
@@ -47,19 +48,26 @@ class OverfitOnset(Check):
     needs = ("eval/loss", "train/loss")
     rules = ("S1-074",)
     patience = 0.1
+    thresholds = (
+        Threshold("tail_share", TAIL_SHARE, "share of the run", 0.0, 1.0),
+        Threshold("train_fall", TRAIN_FALL, "ratio of losses", 1.0, 1e6),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding, for the first evaluation loss."""
         train = examination.require_train(10)
         series = examination.require_evals(MINIMUM_EVALS)[0]
         measured = gap(series, train)
-        if series.progress[measured.best] > 1 - TAIL_SHARE or math.expm1(measured.rise) > PROBLEM or measured.rise < -measured.noise:
+        late = series.progress[measured.best] > 1 - examination.threshold(self, "tail_share")
+        if late or math.expm1(measured.rise) > examination.threshold(OverfitGap, "problem") or measured.rise < -measured.noise:
             return
         since = train.y[train.step >= float(series.curve.step[measured.best])]
         if since.size < 6:
             return
         blocks = stats.block_means(np.arange(since.size, dtype=np.float64), since, 8)
-        if stats.falling_p_value(blocks.y) > 0.05 or float(blocks.y[0] - blocks.y[-1]) < TRAIN_FALL:
+        if stats.falling_p_value(blocks.y) > 0.05 or float(blocks.y[0] - blocks.y[-1]) < math.log(
+            examination.threshold(self, "train_fall")
+        ):
             return
         step = int(series.curve.step[measured.best])
         yield self.finding(

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.examination import Examination, generalization_gap
 from diag.vocabulary import INFO, OVERFIT, WARNING
 
 LOW_LOSS = 0.3
 """Training loss, nats a token, that can coexist with garbage output (S3-188)."""
 MINIMUM_EVALS = 4
+"""Evaluations below which their best is not looked for."""
 HARMFUL_GAP = math.log(5.0)
 """Generalization gap, log units, at which the training loss no longer says anything of the evaluation loss."""
 EARLY, ROSE, FELL = 0.67, 0.02, math.log(3.0)
@@ -52,16 +53,20 @@ class Memorization(Check):
     needs = ("train/loss",)
     rules = ("S3-012", "S3-188")
     patience = 0.1
+    thresholds = (
+        Threshold("low_loss", LOW_LOSS, "nats a token", 0.0, 100.0),
+        Threshold("factor", FACTOR, "ratio of losses", 1.0, 1e6),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
         train = examination.require_train(5)
         end = float(np.median(train.curve.value[-max(3, len(train) // 10) :]))
         held_out = float(examination.evals[0].curve.value[-1]) if examination.evals else None
-        recites = held_out is not None and 0 < FACTOR * end < held_out
+        recites = held_out is not None and 0 < examination.threshold(self, "factor") * end < held_out
         if not recites and not examination.is_fine_tuning:
             raise Skip("not known to be the fine-tuning of a language model")
-        if not recites and not 0 < end < LOW_LOSS:
+        if not recites and not 0 < end < examination.threshold(self, "low_loss"):
             return
         harmful = recites and harms(examination)
         yield self.finding(

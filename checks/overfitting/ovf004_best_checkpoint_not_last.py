@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from diag.check import Check, Finding, percent
+from diag.check import Check, Finding, Threshold, percent
 from diag.checks.overfitting._gap import gap
 from diag.examination import Examination
 from diag.vocabulary import INFO
@@ -39,13 +39,14 @@ class BestCheckpointNotLast(Check):
     needs = ("eval/loss",)
     rules = ("S1-074", "S3-176")
     premature = "the evaluation loss may still improve"
+    thresholds = (Threshold("worth", WORTH, "log units", 0.0, 10.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding, for the first evaluation loss."""
         series = examination.require_evals(3)[0]
         measured = gap(series, examination.train)
         rise = float(series.y[-1] - series.y[measured.best])
-        if rise < max(WORTH, 0.0 if math.isnan(series.sigma) else series.sigma):
+        if rise < max(examination.threshold(self, "worth"), 0.0 if math.isnan(series.sigma) else series.sigma):
             return
         step = int(series.curve.step[measured.best])
         yield self.finding(

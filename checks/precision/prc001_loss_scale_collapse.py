@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.examination import Examination
 from diag.run import Curve
 from diag.vocabulary import DIVERGED, ERROR, UNSTABLE, WARNING
 
 MINIMUM_POINTS = 10
+"""Logged loss scales below which nothing is said."""
 HALVINGS = 4
 """Halvings within the window that make a collapse; a scaler that works doubles its scale again after 2,000 steps without an overflow."""
 WINDOW = 0.2
@@ -52,6 +53,7 @@ class LossScaleCollapse(Check):
     severity = WARNING
     rules = ("S3-168", "S3-170")
     reward_logs = True
+    thresholds = (Threshold("halvings", HALVINGS, "halvings", 1, 1_000),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -78,13 +80,14 @@ class LossScaleCollapse(Check):
         settled = curve.select(np.arange(settling(curve), len(curve)))
         halvings, start, end = most_halvings(settled, WINDOW * float(curve.step[-1] - curve.step[0]))
         lowest = float(settled.value.min())
-        if halvings < HALVINGS and lowest >= USELESS:
+        collapsed = halvings >= examination.threshold(self, "halvings")
+        if not collapsed and lowest >= USELESS:
             return
         last = float(settled.value[-1])
         useless = last < USELESS
         yield self.finding(
             f"The loss scale fell to {lowest:g}"
-            + (f", by {halvings:g} halvings within {end - start} steps" if halvings >= HALVINGS else "")
+            + (f", by {halvings:g} halvings within {end - start} steps" if collapsed else "")
             + (f", and ended at {last:g}." if useless or last == lowest else f", and came back to {last:g}."),
             severity=ERROR if useless else WARNING,
             metric="loss_scale",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.examination import EARLY_SHARE, Examination
 from diag.run import Run
 from diag.vocabulary import INFO, WARNING
@@ -21,14 +21,15 @@ NONFINITE_SHARE = 0.01
 PER_INTERVAL = ("number of skipped iterations", "number of nan iterations")
 """Native counters that start again with every line (Megatron-LM)."""
 CUMULATIVE = ("skipped_steps", "skipped-train-steps")
+"""Native counters that go on from line to line."""
 
 
 class Skipped(NamedTuple):
-    """Steps that overflowed: how many, of how many, and from what it is known."""
+    """Steps that overflowed: how many, of how many, the threshold for their share, and from what it is known."""
 
     number: int
     of: int
-    limit: float
+    limit: str
     source: str
 
 
@@ -58,6 +59,11 @@ class OverflowSkips(Check):
     severity = WARNING
     rules = ("S3-168", "S3-170")
     reward_logs = True
+    thresholds = (
+        Threshold("fewest", FEWEST, "skips", 1, 1_000_000),
+        Threshold("skip_share", SKIP_SHARE, "share of the steps", 0.0, 1.0),
+        Threshold("nonfinite_share", NONFINITE_SHARE, "share of the norms", 0.0, 1.0),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding, from the most telling source."""
@@ -70,7 +76,7 @@ class OverflowSkips(Check):
             return
         share = entry.number / max(entry.of, 1)
         half = examination.hyperparameter("precision") == "fp16" or "steps were skipped" in entry.source  # only a loss scaler skips
-        serious = share > entry.limit and entry.number >= FEWEST
+        serious = share > examination.threshold(self, entry.limit) and entry.number >= examination.threshold(self, "fewest")
         yield self.finding(
             f"{entry.number} of {entry.of} {entry.source}" + (": gradients overflowed." if half else "."),
             severity=WARNING if serious else INFO,
@@ -90,12 +96,12 @@ def from_counters(run: Run) -> Skipped | None:
     for name in PER_INTERVAL:
         if (curve := run.curve(name)) is not None and len(curve):
             late = curve.value[curve.step > descended(run)]
-            return Skipped(int(np.nansum(late)), run.steps, SKIP_SHARE, "steps were skipped")
+            return Skipped(int(np.nansum(late)), run.steps, "skip_share", "steps were skipped")
     for name in CUMULATIVE:
         if (curve := run.curve(name)) is not None and len(curve):
             early = curve.value[curve.step <= descended(run)]
             count = float(np.nanmax(curve.value)) - (float(np.nanmax(early)) if early.size else 0.0)
-            return Skipped(int(count), run.steps, SKIP_SHARE, "steps were skipped")
+            return Skipped(int(count), run.steps, "skip_share", "steps were skipped")
     return None
 
 
@@ -107,7 +113,7 @@ def from_events(run: Run) -> Skipped | None:
     return Skipped(
         min(sum(event.count for event in events if event.step > descended(run) or event.step < 0), run.steps),
         run.steps,
-        SKIP_SHARE,
+        "skip_share",
         "steps were skipped",
     )
 
@@ -122,4 +128,4 @@ def from_norms(run: Run) -> Skipped | None:
         lost = loss.step[~np.isfinite(loss.value)]
         if lost.size:
             bad &= norm.step < lost[0]
-    return Skipped(int(bad.sum()), len(norm), NONFINITE_SHARE, "logged gradient norms are not finite")
+    return Skipped(int(bad.sum()), len(norm), "nonfinite_share", "logged gradient norms are not finite")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.examination import Examination
 from diag.vocabulary import INFO, WARNING
 
@@ -35,6 +35,7 @@ class Fp16Accumulation(Check):
     name = "fp16-with-large-accumulation"
     severity = INFO
     rules = ("S3-168", "S3-169")
+    thresholds = (Threshold("accumulation", ACCUMULATION, "micro-batches", 1, 1_000_000),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -42,7 +43,7 @@ class Fp16Accumulation(Check):
         accumulation = examination.number("gradient_accumulation_steps")
         if precision is None or accumulation is None:
             raise Skip("precision or gradient accumulation is not known")
-        if precision != "fp16" or accumulation < ACCUMULATION:
+        if precision != "fp16" or accumulation < examination.threshold(self, "accumulation"):
             return
         lost = examination.has_nonfinite_loss
         yield self.finding(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.examination import Examination
 from diag.run import Curve
 from diag.vocabulary import DIVERGED, ERROR
@@ -42,6 +42,7 @@ class Fp16Nonfinite(Check):
     rules = ("S3-168", "S3-169", "S3-170")
     reward_logs = True
     patience = 0.0
+    thresholds = (Threshold("grew", GREW, "ratio of losses", 1.0, 1e9),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -59,7 +60,7 @@ class Fp16Nonfinite(Check):
                 continue
             first = int(np.argmax(~np.isfinite(curve.value)))
             grew = growth(curve, first)
-            blown_up = grew is not None and grew >= GREW
+            blown_up = grew is not None and grew >= examination.threshold(self, "grew")
             yield self.finding(
                 f"{name} of a run in fp16 is not finite from step {int(curve.step[first])} on"
                 + (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from diag.check import Check, Finding
+from diag.check import Check, Finding, Threshold
 from diag.checks.reward._levels import MINIMUM_POINTS, levels, separation
 from diag.examination import Examination
 from diag.vocabulary import DIVERGED, ERROR, UNSTABLE
@@ -44,6 +44,10 @@ class RewardCollapse(Check):
     rules = ("S1-177",)
     reward_logs = True
     patience = 0.1
+    thresholds = (
+        Threshold("lost", LOST, "share of the gain", 0.0, 10.0),
+        Threshold("significant", SIGNIFICANT, "standard errors", 0.0, 100.0),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -53,7 +57,9 @@ class RewardCollapse(Check):
         best = max(parts[:-2], key=lambda level: level.mean)
         drop, gain = best.mean - last.mean, best.mean - start.mean
         lasting = min(separation(best, last), separation(best, parts[-2]))
-        if lasting < SIGNIFICANT or drop < LOST * gain or (best is start and drop < LOST * abs(start.mean)):
+        lost = examination.threshold(self, "lost")
+        small = drop < lost * gain or (best is start and drop < lost * abs(start.mean))
+        if small or lasting < examination.threshold(self, "significant"):
             return
         share = drop / gain if gain > 0 else None
         yield self.finding(

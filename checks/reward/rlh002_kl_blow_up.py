@@ -6,15 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding
+from diag.check import Check, Finding, Threshold
 from diag.examination import Examination
 from diag.vocabulary import DIVERGED, UNSTABLE, WARNING
 
 MINIMUM_POINTS = 16
+"""Logged divergences below which nothing is said."""
 GROWTH = 10.0
-"""Growth over the settled level that counts as running away: adaptive KL controllers correct a factor of 1.5 to 2 by themselves."""
+"""Ratio to the settled level that counts as running away: adaptive KL controllers correct a factor of 1.5 to 2 by themselves."""
 SMALLEST = 0.2
-"""Nats. Below this the policy is still close to its reference, whatever the growth."""
+"""Divergence, nats, below which the policy is still close to its reference, whatever the growth."""
 SETTLED = (0.1, 0.5)
 """Share of the run whose median is the settled level: after the first steps, where the divergence is zero by construction."""
 END = 0.2
@@ -47,6 +48,10 @@ class KlBlowUp(Check):
     needs = ("kl",)
     reward_logs = True
     premature = "the level at which the divergence settles is not known yet"
+    thresholds = (
+        Threshold("growth", GROWTH, "ratio of divergences", 1.0, 1e9),
+        Threshold("smallest", SMALLEST, "nats", 0.0, 1e6),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -58,9 +63,10 @@ class KlBlowUp(Check):
         settled = float(np.median(value[int(SETTLED[0] * n) : int(SETTLED[1] * n)]))
         end = float(np.median(value[-max(int(END * n), 3) :]))
         lost = len(logged) - n
-        if not lost and (end < SMALLEST or end < GROWTH * settled):
+        growth, smallest = examination.threshold(self, "growth"), examination.threshold(self, "smallest")
+        if not lost and (end < smallest or end < growth * settled):
             return
-        risen = np.flatnonzero(value > max(GROWTH * settled, SMALLEST))
+        risen = np.flatnonzero(value > max(growth * settled, smallest))
         step = int(curve.step[risen[0]]) if risen.size else int(logged.step[int(np.argmin(np.isfinite(logged.value)))])
         message = (
             f"The KL divergence is not finite in {lost} of {len(logged)} logged values."

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding
+from diag.check import Check, Finding, Threshold
 from diag.checks.reward._levels import MINIMUM_POINTS, deviation, levels, separation
 from diag.examination import Examination
 from diag.vocabulary import INCONCLUSIVE, INFO, PLATEAU, WARNING
@@ -49,6 +49,10 @@ class RewardFlat(Check):
     rules = ("S1-060", "S3-123")
     reward_logs = True
     premature = "the reward may still rise"
+    thresholds = (
+        Threshold("risen", RISEN, "standard errors", 0.0, 100.0),
+        Threshold("silent", SILENT, "share of the rewards", 0.0, 1.0),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -60,9 +64,10 @@ class RewardFlat(Check):
         idle = float(np.median(spread[0])) if spread and spread[0].size else 0.0
         parts = levels(curve)
         rise = max(separation(level, parts[0]) for level in parts[1:])
-        if rise >= RISEN and same < SILENT:
+        most = examination.threshold(self, "silent")
+        if rise >= examination.threshold(self, "risen") and same < most:
             return
-        silent = same >= SILENT or idle >= SILENT
+        silent = same >= most or idle >= most
         if silent:
             share = max(same, idle)
             message = f"The reward carries no signal: {100 * share:.0f}% of the " + (

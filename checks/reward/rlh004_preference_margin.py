@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.examination import Examination
 from diag.run import Curve
 from diag.vocabulary import INFO
@@ -14,6 +14,7 @@ from diag.vocabulary import INFO
 CHANCE = 0.55
 """Accuracy at telling the chosen from the rejected answer up to which it is no better than guessing (0.5)."""
 MINIMUM_POINTS = 8
+"""Logged margins or accuracies below which nothing is said."""
 END = 0.25
 """Share of the run at its end that is judged."""
 
@@ -45,6 +46,7 @@ class PreferenceMargin(Check):
     severity = INFO
     reward_logs = True
     premature = "the margin may still grow"
+    thresholds = (Threshold("chance", CHANCE, "accuracy", 0.0, 1.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one remark."""
@@ -59,7 +61,7 @@ class PreferenceMargin(Check):
         for name, curve in judged:
             end = float(curve.value[-max(int(END * len(curve)), 2) :].mean())
             evidence[name] = round(end, 6)
-            if name.endswith("accuracies") and end <= CHANCE:
+            if name.endswith("accuracies") and end <= examination.threshold(self, "chance"):
                 remarks.append(f"an accuracy of {end:.3g} at the end is no better than guessing")
             if name.endswith("margins") and end <= 0:
                 remarks.append(f"the margin ends at {end:.3g}, so rejected answers are preferred")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding
+from diag.check import Check, Finding, Threshold
 from diag.checks.reward._levels import MINIMUM_POINTS, levels, separation
 from diag.examination import Examination
 from diag.vocabulary import ERROR, PLATEAU, UNSTABLE
@@ -51,17 +51,21 @@ class PolicyFroze(Check):
     rules = ("S1-177",)
     reward_logs = True
     patience = 0.25
+    thresholds = (
+        Threshold("dead", DEAD, "ratio of norms", 0.0, 1.0),
+        Threshold("risen", RISEN, "standard errors", 0.0, 100.0),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
         rewards, norms = examination.require("reward", MINIMUM_POINTS), examination.require("grad_norm", MINIMUM_POINTS)
         alive = float(np.quantile(norms.value[: max(4, len(norms) // 4)], 0.9))
-        dead = norms.value < DEAD * alive
+        dead = norms.value < examination.threshold(self, "dead") * alive
         last = norms.step > norms.step[-1] - LASTING * (norms.step[-1] - norms.step[0])
         if alive <= 0 or float(np.mean(dead[last])) < 1 - DEAD_EXCEPTIONS:
             return
         parts = levels(rewards)
-        if separation(parts[-1], parts[0]) > RISEN:
+        if separation(parts[-1], parts[0]) > examination.threshold(self, "risen"):
             return
         since = int(norms.step[int(np.flatnonzero(~dead)[-1])]) if bool((~dead).any()) else int(norms.step[0])
         yield self.finding(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding
+from diag.check import Check, Finding, Threshold
 from diag.checks.reward._levels import MINIMUM_POINTS, levels
 from diag.examination import Examination
 from diag.vocabulary import UNDERFIT, WARNING
@@ -47,6 +47,10 @@ class PolicyBarelyMoved(Check):
     rules = ("S1-060", "S3-123")
     reward_logs = True
     premature = "the policy is still on its way"
+    thresholds = (
+        Threshold("near", NEAR, "nats", 0.0, 1e6),
+        Threshold("risen", RISEN, "relative rise", 0.0, 1e6),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -55,7 +59,8 @@ class PolicyBarelyMoved(Check):
         rise = (last.mean - first.mean) / abs(first.mean) if first.mean else math.inf
         parts = [float(np.median(part)) for part in np.array_split(np.abs(distance.value), 8)]
         middle, end = parts[3], parts[-1]
-        if end > NEAR or end < GROWS * middle or rise <= 0 or rise > RISEN:
+        moved = end > examination.threshold(self, "near") or rise > examination.threshold(self, "risen")
+        if moved or end < GROWS * middle or rise <= 0:
             return
         yield self.finding(
             f"The policy ends {end:.2g} nats from its start, and the reward at {last.mean:.4g} after {first.mean:.4g}:"

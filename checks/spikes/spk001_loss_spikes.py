@@ -8,19 +8,21 @@ from collections.abc import Iterator
 import numpy as np
 
 from diag import stats
-from diag.check import Check, Finding, percent
+from diag.check import Check, Finding, Threshold, percent
 from diag.examination import Examination, Series
 from diag.run import FloatArray, IntArray
 from diag.vocabulary import INFO, UNSTABLE, WARNING
 
 MINIMUM_POINTS = 20
+"""Logged training losses below which spikes are not looked for."""
 REPEATED = 3
 """Spikes from which on it is no accident (peers warn from 3 on; one recovered spike in a good run is not instability)."""
 SPIKE_SHARE = 0.002
 """Share of spike points above which a long run is unstable (spike score, warn above 0.2%)."""
-LARGE = math.log(1.2)
-"""Median height of spikes, relative, below which they cost nothing and stay a remark."""
-EARLY_SHARE = 0.1
+HEIGHT = 1.2
+"""Median ratio of spikes to their surroundings below which they cost nothing and stay a remark."""
+START = 0.05
+"""Share of the run that is not searched: the loss falls too steeply there."""
 BACK = 0.3
 """Share of its height above which a spike has not come back yet; a decay with an e-folding time of one row has come down to 0.37."""
 MOSTLY = 0.7
@@ -63,19 +65,26 @@ class LossSpikes(Check):
     severity = WARNING
     needs = ("train/loss",)
     rules = ("S1-062", "S1-202", "S1-204")
+    thresholds = (
+        Threshold("repeated", REPEATED, "spikes", 1, 1_000_000),
+        Threshold("height", HEIGHT, "ratio of losses", 1.0, 1e6),
+        Threshold("spike_share", SPIKE_SHARE, "share of the points", 0.0, 1.0),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding, for all spikes of the run."""
         train = examination.require_train(MINIMUM_POINTS)
         index = stats.spikes(train.y)
-        found = [episode for episode in episodes(index) if train.progress[episode[0]] > EARLY_SHARE / 2]
+        found = [episode for episode in episodes(index) if train.progress[episode[0]] > START]
         if not found:
             return
         trend = stats.running_median(train.y, stats.SPIKE_WINDOW)
         heights = np.array([float((train.y - trend)[episode].max()) for episode in found])
         widths = np.array([episode.size for episode in found])
         relative = math.expm1(min(float(np.median(heights)), 50.0))
-        repeated = len(found) >= REPEATED and float(np.median(heights)) >= LARGE and index.size / len(train) > SPIKE_SHARE
+        high = float(np.median(heights)) >= math.log(examination.threshold(self, "height"))
+        many = len(found) >= examination.threshold(self, "repeated")
+        repeated = many and high and index.size / len(train) > examination.threshold(self, "spike_share")
         brief = bool(np.median(widths) <= 1) and returns_at_once(train, found, trend)
         resolved = float(np.median(np.diff(train.progress))) <= RESOLVED
         steps = [int(train.curve.step[episode[0]]) for episode in found]

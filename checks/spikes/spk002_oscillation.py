@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from diag import stats
-from diag.check import Check, Finding
+from diag.check import Check, Finding, Threshold
 from diag.examination import Examination
 from diag.vocabulary import INFO, UNSTABLE, WARNING
 
 MINIMUM_POINTS = 30
+"""Logged training losses below which swings are not measured."""
 GROWTH = 2.5
 """Noise of the last third over that of the first third from which on the oscillation grows."""
 NOISE_ERROR = 1.4
@@ -57,6 +58,10 @@ class Oscillation(Check):
     needs = ("train/loss",)
     rules = ("S1-062", "S3-033", "S3-120", "S3-121")
     patience = 0.25
+    thresholds = (
+        Threshold("growth", GROWTH, "ratio of swings", 1.0, 1e6),
+        Threshold("amplitude", AMPLITUDE, "log units", 0.0, 100.0),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -68,9 +73,10 @@ class Oscillation(Check):
         first, last = stats.noise_scale(train.y[early]), stats.noise_scale(train.y[late])
         absolute_first, absolute_last = stats.noise_scale(value[early]), stats.noise_scale(value[late])
         uncertainty = NOISE_ERROR * math.sqrt(1 / (third - third // 4) + 1 / third)
-        factor = max(GROWTH, math.exp(SIGMAS * uncertainty))
-        alternates = stats.lag_one_autocorrelation(residual[third:]) < ALTERNATION and train.sigma > AMPLITUDE and len(train) >= 60
-        grows = last > factor * first and absolute_last > factor * absolute_first and last > AMPLITUDE
+        amplitude = examination.threshold(self, "amplitude")
+        factor = max(examination.threshold(self, "growth"), math.exp(SIGMAS * uncertainty))
+        alternates = stats.lag_one_autocorrelation(residual[third:]) < ALTERNATION and train.sigma > amplitude and len(train) >= 60
+        grows = last > factor * first and absolute_last > factor * absolute_first and last > amplitude
         error = last / math.sqrt(max(1, train.points(0.8, 1.0)))
         rises = train.level(0.8, 1.0) >= train.level(0.4, 0.6) - max(0.01, 3 * error)
         if not grows and not alternates:

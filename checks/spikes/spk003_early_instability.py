@@ -7,18 +7,23 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding, Skip, percent
+from diag.check import Check, Finding, Skip, Threshold, percent
 from diag.examination import EARLY_SHARE, Examination, Series
 from diag.vocabulary import INFO, UNSTABLE, WARNING
 
 MINIMUM_EARLY_POINTS = 5
-RISE = math.log(1.25)
-"""Rise above the first loss that is more than a bad batch."""
+"""Training losses in the first tenth of the run below which a rise there is not looked for."""
+RISE = 1.25
+"""Ratio to the first loss that is more than a bad batch."""
 SIGMAS = 4.0
-DAMAGE, DAMAGE_ERRORS = math.log(1.08), 3.3
-"""Rise of the mean loss from the first points to the part between 5 and 20% of the run, log units, that means the first steps undid what
-the initial weights knew, and the standard errors that it must exceed."""
+"""Noise scales that such a rise must exceed."""
+DAMAGE = 1.08
+"""Ratio of the mean loss between 5 and 20% of the run to that of the first points that means the first steps undid what the initial
+weights knew."""
+DAMAGE_ERRORS = 3.3
+"""Standard errors that its logarithm must exceed."""
 DAMAGE_PART = (0.05, 0.2)
+"""That part, as shares of the run."""
 FIRST_POINTS = 3
 """Points at most whose mean is taken for the loss of the initial weights: one alone is noisy, a third one may be damaged already."""
 SHORT_WARMUP = 0.03
@@ -51,11 +56,16 @@ class EarlyInstability(Check):
     severity = WARNING
     needs = ("train/loss",)
     rules = ("S1-144", "S3-157", "S3-158")
+    thresholds = (
+        Threshold("rise", RISE, "ratio of losses", 1.0, 1e6),
+        Threshold("damage", DAMAGE, "ratio of losses", 1.0, 1e6),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
         train = examination.require_train(20)
-        if train.level(0.8, 1.0) > float(train.y[:FIRST_POINTS].mean()) + RISE:
+        rise = math.log(examination.threshold(self, "rise"))
+        if train.level(0.8, 1.0) > float(train.y[:FIRST_POINTS].mean()) + rise:
             raise Skip("the loss stays above its start; see DIV002")
         if (damaged := self.damage(examination, train)) is not None:
             yield damaged
@@ -65,7 +75,7 @@ class EarlyInstability(Check):
             raise Skip(f"needs {MINIMUM_EARLY_POINTS} training losses in the first tenth of the run, has {early}")
         head = train.y[:early]
         start = float(np.median(head[: max(1, min(3, early // 3))]))
-        above = head - start > max(RISE, SIGMAS * train.sigma)
+        above = head - start > max(rise, SIGMAS * train.sigma)
         if not int(above.sum()) >= 2:
             return
         worst = int(np.argmax(head))
@@ -92,10 +102,10 @@ class EarlyInstability(Check):
         count = int(part.sum())
         if count < FIRST_POINTS or math.isnan(train.sigma):
             return None
-        level = float(train.y[part].mean())
+        level, least = float(train.y[part].mean()), math.log(examination.threshold(self, "damage"))
         starts = {first: float(train.y[:first].mean()) for first in range(1, FIRST_POINTS + 1)}
         errors = {first: train.sigma * math.sqrt(1 / first + 1 / count) for first in starts}
-        seen = [start for first, start in starts.items() if level - start > max(DAMAGE, DAMAGE_ERRORS * errors[first])]
+        seen = [start for first, start in starts.items() if level - start > max(least, DAMAGE_ERRORS * errors[first])]
         if not seen:
             return None
         start, rise = seen[0], level - seen[0]

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from diag import stats
-from diag.check import Check, Finding, percent
+from diag.check import Check, Finding, Threshold, percent
 from diag.examination import Examination
 from diag.vocabulary import INFO, UNSTABLE, WARNING
 
 MINIMUM_EVALS = 6
+"""Evaluations below which their noise is not measured."""
 WILD = 0.7
 """Noise of the evaluation loss (log units) that no evaluation set is small enough to explain: factors of two and more."""
 NOTABLE = 0.025
-"""Noise of the evaluation loss, relative, that is worth a remark."""
+"""Noise of the evaluation loss (log units) that is worth a remark."""
 STILL_HOT = 0.5
 """Relative learning rate above which swings at the end cannot anneal away."""
 
@@ -47,14 +48,18 @@ class EvalSwings(Check):
     needs = ("eval/loss",)
     rules = ("S1-062", "S3-121")
     patience = 0.1
+    thresholds = (
+        Threshold("notable", NOTABLE, "log units", 0.0, 100.0),
+        Threshold("wild", WILD, "log units", 0.0, 100.0),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding, for the noisiest evaluation loss."""
         series = max(examination.require_evals(MINIMUM_EVALS), key=lambda one: swing(one.y))
         noise = swing(series.y)
         hot = float(examination.schedule(series.step[-1:])[0]) >= STILL_HOT
-        wild = noise > WILD and len(series) >= 10
-        if noise < NOTABLE or not (hot or wild):
+        wild = noise > examination.threshold(self, "wild") and len(series) >= 10
+        if noise < examination.threshold(self, "notable") or not (hot or wild):
             return
         half = series.y[len(series) // 2 :]
         yield self.finding(

@@ -9,17 +9,18 @@ from typing import NamedTuple
 import numpy as np
 
 from diag import stats
-from diag.check import Check, Finding, percent
+from diag.check import Check, Finding, Threshold, percent
 from diag.examination import Examination, Series
 from diag.vocabulary import UNSTABLE, WARNING
 
 MINIMUM_POINTS = 40
+"""Logged training losses below which stretches are not looked for."""
 WIDTH = 3
 """Points whose median is the level on either side of a jump."""
 START = 0.1
 """Share of the run that is not searched: the loss falls too steeply there."""
-HEIGHT = math.log(1.5)
-"""Least height of a stretch, log units."""
+HEIGHT = 1.5
+"""Least ratio of the loss in a stretch to that before it."""
 SIGMAS = 6.0
 """Noise scales that a jump must exceed, as for spikes."""
 BACK = 0.3
@@ -67,13 +68,17 @@ class BadStretches(Check):
     severity = WARNING
     needs = ("train/loss",)
     rules = ("S1-204", "S1-216", "S3-117", "S3-122")
+    thresholds = (
+        Threshold("height", HEIGHT, "ratio of losses", 1.0, 1e6),
+        Threshold("lone", LONE, "points", 3, 1_000_000),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding, for all stretches."""
         train = examination.require_train(MINIMUM_POINTS)
-        found = stretches(train)
+        found = stretches(train, math.log(examination.threshold(self, "height")))
         points = sum(stretch.end - stretch.start for stretch in found)
-        if not found or (len(found) == 1 and points < LONE) or points > MOST * len(train):
+        if not found or (len(found) == 1 and points < examination.threshold(self, "lone")) or points > MOST * len(train):
             return
         height = float(np.median([stretch.height for stretch in found]))
         count = f"{len(found)} stretches" if len(found) > 1 else "One stretch"
@@ -94,15 +99,18 @@ class BadStretches(Check):
         )
 
 
-def stretches(train: Series) -> list[Stretch]:
-    """The stretches of a training loss, in order; the last one may reach the end of the run if it is not the only one."""
+def stretches(train: Series, least: float) -> list[Stretch]:
+    """The stretches of a training loss that are at least ``least`` (log units) high, in order.
+
+    The last one may reach the end of the run if it is not the only one.
+    """
     y, n = train.y, len(train)
     level = np.median(np.lib.stride_tricks.sliding_window_view(y, WIDTH), axis=1)  # of y[i : i + WIDTH]
     jump = level[WIDTH:] - level[:-WIDTH]  # between the points before and from i + WIDTH on
     found: list[Stretch] = []
     at = max(0, int(START * n) - WIDTH)
     likely = SIGMAS / 2 * min(stats.noise_scale(y[: n // 2]), stats.noise_scale(y[n // 2 :]))  # spares the search in noisy series
-    for candidate in np.flatnonzero(jump >= max(HEIGHT, likely)).tolist():
+    for candidate in np.flatnonzero(jump >= max(least, likely)).tolist():
         if candidate < at:
             continue
         at = candidate

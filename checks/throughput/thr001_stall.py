@@ -6,14 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.checks.throughput._pace import clock, evaluated_between
 from diag.examination import Examination
 from diag.vocabulary import INFO, WARNING
 
 MINIMUM_POINTS = 20
+"""Timed rows below which nothing is said."""
 STALL_SECONDS = 1800.0
-"""A gap this long is a stall (SageMaker Debugger's StalledTraining waits as long)."""
+"""Seconds between two rows that are a stall (SageMaker Debugger's StalledTraining waits as long)."""
 STALL_FACTOR = 10.0
 """Multiple of the median gap that a stall must also exceed."""
 REPEATED = 3
@@ -46,6 +47,10 @@ class Stall(Check):
     name = "stall"
     severity = INFO
     reward_logs = True
+    thresholds = (
+        Threshold("stall_seconds", STALL_SECONDS, "seconds", 0.0, 1e9),
+        Threshold("stall_factor", STALL_FACTOR, "ratio of gaps", 1.0, 1e9),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding, for all stalls."""
@@ -57,7 +62,8 @@ class Stall(Check):
         if bool(evaluated.any()):
             # An evaluation at a logged step may fall into the gap before or after it, so half of these gaps hold none.
             usual[evaluated] = max(float(np.quantile(gaps[evaluated], 0.75)), float(usual[0]))
-        stalled = np.flatnonzero((gaps > STALL_SECONDS) & (gaps > STALL_FACTOR * usual))
+        long = gaps > examination.threshold(self, "stall_seconds")
+        stalled = np.flatnonzero(long & (gaps > examination.threshold(self, "stall_factor") * usual))
         if not stalled.size:
             return
         lost = float((gaps - usual)[stalled].sum())

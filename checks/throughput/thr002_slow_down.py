@@ -7,18 +7,21 @@ from collections.abc import Iterator
 import numpy as np
 
 from diag import stats
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.checks.throughput._pace import pace
 from diag.examination import Examination
 from diag.vocabulary import INFO, WARNING
 
 MINIMUM_POINTS = 25
+"""Timed intervals below which nothing is said."""
 WARMUP_SHARE = 0.05
 """First share of the run that is left out: compilation, cold caches, autotuning."""
 SLOWER = 1.5
 """Ratio of the last fifth's median step time to the first fifth's from which on it is a warning."""
 NOTICEABLE = 1.2
+"""Ratio of the last fifth's median step time to the first fifth's from which on it is a remark."""
 ALPHA = 0.01
+"""p-value at which the rise of the step time is significant."""
 SHORT = 1800.0
 """Seconds below which a run is too short for its pace to matter, and other load on the machine too likely a reason."""
 
@@ -50,6 +53,10 @@ class SlowDown(Check):
     severity = WARNING
     rules = ("S1-071",)
     reward_logs = True
+    thresholds = (
+        Threshold("noticeable", NOTICEABLE, "ratio of step times", 1.0, 1e6),
+        Threshold("slower", SLOWER, "ratio of step times", 1.0, 1e6),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -63,12 +70,12 @@ class SlowDown(Check):
         ratio = float(np.median(last) / np.median(first))
         blocks = stats.block_means(step.astype(np.float64), np.log(seconds), 10)
         if (
-            ratio < NOTICEABLE
+            ratio < examination.threshold(self, "noticeable")
             or float(np.quantile(last, 0.25)) <= float(np.quantile(first, 0.75))
             or stats.rising_p_value(blocks.y) > ALPHA
         ):
             return
-        serious = ratio >= SLOWER and not examination.is_reward_driven
+        serious = ratio >= examination.threshold(self, "slower") and not examination.is_reward_driven
         yield self.finding(
             f"Steps take {ratio:.2g} times as long at the end of the run as at its start ({measured.source}).",
             severity=WARNING if serious else INFO,

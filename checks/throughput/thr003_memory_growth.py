@@ -7,16 +7,18 @@ from collections.abc import Iterator
 import numpy as np
 
 from diag import stats
-from diag.check import Check, Finding
+from diag.check import Check, Finding, Threshold
 from diag.examination import Examination
 from diag.vocabulary import INFO
 
 MINIMUM_POINTS = 20
+"""Logged values below which nothing is said."""
 WARMUP_SHARE = 0.1
 """First share of the run that is left out: optimizer states and caches are allocated there."""
 GROWTH = 1.1
-"""Growth worth a remark (SageMaker Debugger's GPUMemoryIncrease: 10%)."""
+"""Ratio of the last to the first memory that is worth a remark (SageMaker Debugger's GPUMemoryIncrease: 10%)."""
 ALPHA = 0.01
+"""p-value at which the growth is significant."""
 
 
 class MemoryGrowth(Check):
@@ -45,6 +47,7 @@ class MemoryGrowth(Check):
     severity = INFO
     needs = ("gpu_memory",)
     reward_logs = True
+    thresholds = (Threshold("growth", GROWTH, "ratio of memory", 1.0, 1e6),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -55,7 +58,12 @@ class MemoryGrowth(Check):
         low, high = float(np.median(value[:fifth])), float(np.median(value[-fifth:]))
         blocks = stats.block_means(np.arange(value.size, dtype=np.float64), value, 10)
         rising = int((np.diff(blocks.y) > 0).sum())
-        if low <= 0 or high < GROWTH * low or stats.rising_p_value(blocks.y) > ALPHA or rising < 0.7 * (blocks.y.size - 1):
+        if (
+            low <= 0
+            or high < examination.threshold(self, "growth") * low
+            or stats.rising_p_value(blocks.y) > ALPHA
+            or rising < 0.7 * (blocks.y.size - 1)
+        ):
             return
         yield self.finding(
             f"GPU memory grows through the run, from {low:.4g} to {high:.4g} ({high / low - 1:+.0%}).",

@@ -8,20 +8,20 @@ from collections.abc import Iterator
 import numpy as np
 
 from diag import stats
-from diag.check import Check, Finding, Skip, percent
+from diag.check import Check, Finding, Skip, Threshold, percent
 from diag.checks.underfitting._gain import QUARTERS, gain
 from diag.examination import Examination, Series, generalization_gap
 from diag.vocabulary import UNDERFIT, WARNING
 
-MINIMUM_POINTS = 5
-MINIMUM_TRAIN_POINTS = 20
+MINIMUM_POINTS, MINIMUM_TRAIN_POINTS = 5, 20
+"""Evaluations, and training losses where nothing was evaluated, below which nothing is extrapolated."""
 GAIN_HOT = 0.022
 """Predicted gain of as much training again, log units, above which a run at an undecayed rate is undertrained."""
 GAIN_UNKNOWN = 0.1
 """The same after several epochs without a training loss, where a gap that eats the gain up would not be seen."""
 GAIN_COLD = 0.24
-"""The same where the learning rate has decayed or is unknown: annealing makes the last quarter, in terms of the cumulative
-rate, steep in healthy runs as well (up to 0.2)."""
+"""Predicted gain, log units, above which a run is undertrained whose learning rate has decayed or is unknown: annealing makes the last
+quarter, in terms of the cumulative rate, steep in healthy runs as well (up to 0.2)."""
 GAIN_COLD_REPEATED = 0.45
 """The same when the data were seen more than twice: each further pass gains less than the extrapolation says."""
 ANNEALING = 4.0
@@ -50,7 +50,9 @@ LARGE_BATCH = 16
 SHORT_RUN = 150
 """Optimizer steps below which a fine-tune is short by itself (guides: at least 100)."""
 UNFINISHED = 0.9
+"""Share of the planned steps below which the run was cut off."""
 HOT = 0.5
+"""Share of its peak from which on the learning rate at the end is undecayed."""
 LOST = 0.1
 """Distance of the end from the lowest level, log units, from which on a loss that falls only comes back from where it rose to."""
 FEW_UPDATES, GAIN_FEW_UPDATES = 100, 0.02
@@ -92,6 +94,10 @@ class StillImproving(Check):
     needs = ()
     rules = ("S1-073", "S3-118", "S3-119")
     premature = "a loss that still falls is what it should do"
+    thresholds = (
+        Threshold("gain_hot", GAIN_HOT, "log units", 0.0, 10.0),
+        Threshold("gain_cold", GAIN_COLD, "log units", 0.0, 10.0),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -119,11 +125,11 @@ class StillImproving(Check):
         if hot and evaluated:
             unknown = overfits is None and (passes or math.inf) > FEW_PASSES
             sure = measured.predicted * (1 - measured.error / measured.latest) if measured.latest > 0 else 0.0
-            enough = sure > (GAIN_UNKNOWN if unknown else GAIN_HOT)
+            enough = sure > (GAIN_UNKNOWN if unknown else examination.threshold(self, "gain_hot"))
         else:
             annealing = ANNEALING * series.sigma if evaluated else 0.0
             repeated = (passes or 0.0) > FEW_PASSES
-            threshold = GAIN_COLD_REPEATED if repeated else GAIN_COLD
+            threshold = GAIN_COLD_REPEATED if repeated else examination.threshold(self, "gain_cold")
             enough = measured.predicted - QUARTERS * measured.error > threshold + annealing
             if evaluated and len(series) >= SMOOTH_EVALS and (passes or math.inf) < SMOOTH_PASSES and (overfits or 0.0) < SMOOTH_GAP:
                 enough = enough or measured.predicted > GAIN_SMOOTH + SMOOTH_NOISE * series.sigma

@@ -8,15 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.checks.learning_rate._bands import usual_band
 from diag.examination import Examination, Series
 from diag.run import FloatArray
 from diag.vocabulary import ERROR, PLATEAU, UNDERFIT
 
 MINIMUM_POINTS = 6
+"""Logged training losses below which nothing is said."""
 MOVED = 0.03
-"""Relative drop from the first losses below which the run has not learned anything (peers: 2 to 5%)."""
+"""Fall (log units, 0.03 is 3%) from the first losses below which the run has not learned anything (peers: 2 to 5%)."""
 MOVED_TO_CHANCE = 0.06
 """The same for a net trained from scratch that ends at the loss of a guess: its first losses are those of a guess that is sure."""
 MOVED_AT_MOST = 0.10
@@ -40,11 +41,13 @@ FAR_ABOVE = 3.0
 MOSTLY_IDLE = 0.3
 """Share of the run at a learning rate of zero that explains a flat loss by itself."""
 SATURATING = ("sigmoid", "tanh")
+"""Activations whose slope goes to zero far from zero."""
 DEEP = 5
 """Layers from which on a saturating activation starves the first ones of gradient."""
 TIGHT_RATIO = 5.0
 """Gradient norm over clipping threshold from which on clipping rather than the learning rate sets the step."""
 HUGE_DECAY = 0.3
+"""Weight decay that holds the weights at zero: three times the largest recommended one."""
 LATE = 2 / 3
 """Share of the run from which on its loss is taken for the level that it reached."""
 EARLY = (1 / 50, 1 / 24, 1 / 12)
@@ -101,6 +104,7 @@ class NoProgress(Check):
     needs = ("train/loss",)
     rules = ("S1-059", "S1-076", "S3-034")
     patience = 0.5
+    thresholds = (Threshold("moved", MOVED, "log units", 0.0, 1.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -118,7 +122,7 @@ class NoProgress(Check):
         eval_noise = max((one.sigma for one in evals if not math.isnan(one.sigma)), default=0.0)
         drop = falls[-1].drop
         guesses = not examination.is_fine_tuning and at_chance(float(np.exp(late.mean())))
-        moved = MOVED_TO_CHANCE if guesses else MOVED
+        moved = MOVED_TO_CHANCE if guesses else examination.threshold(self, "moved")
         if any(fall.drop > max(moved, CERTAIN * fall.error) for fall in falls) or drop > max(MOVED_AT_MOST, LIKELY * falls[-1].error):
             return
         if eval_drop > max(moved, min(3 * eval_noise, MOVED_AT_MOST)):

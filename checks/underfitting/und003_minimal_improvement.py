@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.examination import Examination
 from diag.vocabulary import INFO
 
@@ -40,6 +40,7 @@ class MinimalImprovement(Check):
     needs = ("eval/loss",)
     rules = ("S3-123", "S3-124", "S3-125")
     premature = "how much it improves on its first evaluation is known at its end"
+    thresholds = (Threshold("minimal", MINIMAL, "relative fall", 0.0, 1.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -47,7 +48,7 @@ class MinimalImprovement(Check):
         if float(series.step[0]) > BASELINE_SHARE * examination.total_steps:
             raise Skip("the first evaluation came after the first 2% of the run; nothing to compare with")
         first, best = float(series.curve.value[0]), float(series.curve.value.min())
-        if first <= 0 or (first - best) / first >= MINIMAL:
+        if first <= 0 or (first - best) / first >= examination.threshold(self, "minimal"):
             return
         yield self.finding(
             f"{series.name} improved by only {100 * (first - best) / first:.2g}% on the untrained model ({first:.4g} to {best:.4g}).",

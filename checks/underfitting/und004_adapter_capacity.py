@@ -11,6 +11,7 @@ from diag.vocabulary import PLATEAU, WARNING
 SMALLEST_RANK = 4
 """Smallest LoRA rank that any guide row recommends (S1-034, S3-067)."""
 MINIMUM_POINTS = 5
+"""Points of a loss below which it cannot be said to have levelled off."""
 
 
 class AdapterCapacity(Check):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.examination import Examination
 from diag.vocabulary import INFO, PLATEAU, WARNING
 
 RECOMMENDED = 0.1
 """Largest weight decay that any guide row recommends (S1-010, S3-077)."""
 EXCESSIVE = 0.5
-"""Five times that: with decoupled decay at usual rates it competes with the gradient."""
+"""Weight decay from which on it is a warning, five times the largest recommended one: with decoupled decay at usual rates it competes with
+the gradient."""
 ABSURD = 1.0
 """Ten times that, which no overfitting calls for."""
 MINIMUM_POINTS = 5
+"""Points of a loss below which nothing is said of where it stops."""
 
 
 class WeightDecay(Check):
@@ -43,6 +45,7 @@ class WeightDecay(Check):
     needs = ()
     rules = ("S1-081", "S1-082", "S3-077")
     premature = "where the loss stops is known at its end"
+    thresholds = (Threshold("excessive", EXCESSIVE, "weight decay", 0.0, 1e6),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -53,7 +56,7 @@ class WeightDecay(Check):
         if decay <= RECOMMENDED or examination.has_nonfinite_loss:
             return
         overfits = series.name != "train/loss" and float(series.y[-1] - series.y.min()) > 0.05
-        excessive = decay >= ABSURD or (decay >= EXCESSIVE and not overfits)
+        excessive = decay >= ABSURD or (decay >= examination.threshold(self, "excessive") and not overfits)
         yield self.finding(
             f"The weight decay of {decay:g} is {decay / RECOMMENDED:.3g} times the largest recommended one, "
             f"and {series.name} stops at {float(series.curve.value[-1]):.4g}.",

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from diag import stats
-from diag.check import Check, Finding
+from diag.check import Check, Finding, Threshold
 from diag.examination import Examination
 from diag.vocabulary import INFO
 
 MINIMUM_POINTS = 20
+"""Logged training losses below which nothing is said."""
 EARLY = 0.15
 """Share of the run within which the fall must have ended (S3-183 speaks of the first 5%)."""
 FLAT = 0.01
-"""Relative fall over the rest of the run that counts as flat."""
+"""Fall (log units, 0.01 is 1%) over the rest of the run that counts as flat."""
 
 
 class EarlyPlateau(Check):
@@ -45,18 +46,23 @@ class EarlyPlateau(Check):
     needs = ("train/loss",)
     rules = ("S1-061", "S1-076")
     premature = "a plateau may still be left"
+    thresholds = (
+        Threshold("early", EARLY, "share of the run", 0.0, 0.5),
+        Threshold("flat", FLAT, "log units", 0.0, 10.0),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
         train = examination.require_train(MINIMUM_POINTS)
-        fall, p_value = late_fall(train.y, train.progress, EARLY)
-        early_fall = float(train.y[0]) - train.level(EARLY, 2 * EARLY)
-        if early_fall < 0.05 or fall > FLAT or p_value < 0.01:
+        early = examination.threshold(self, "early")
+        fall, p_value = late_fall(train.y, train.progress, early)
+        early_fall = float(train.y[0]) - train.level(early, 2 * early)
+        if early_fall < 0.05 or fall > examination.threshold(self, "flat") or p_value < 0.01:
             return
         yield self.finding(
-            f"After the first {100 * EARLY:g}% of the run the training loss falls by no more than {100 * max(fall, 0.0):.2g}%.",
+            f"After the first {100 * early:g}% of the run the training loss falls by no more than {100 * max(fall, 0.0):.2g}%.",
             metric="train/loss",
-            step_start=int(train.curve.step[int(np.searchsorted(train.progress, EARLY))]),
+            step_start=int(train.curve.step[int(np.searchsorted(train.progress, early))]),
             step_end=int(train.curve.step[-1]),
             evidence={"early_fall": round(early_fall, 4), "late_fall": round(fall, 4)},
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from diag.check import Check, Finding, Skip
+from diag.check import Check, Finding, Skip, Threshold
 from diag.examination import Examination, generalization_gap
 from diag.vocabulary import PLATEAU, UNDERFIT, WARNING
 
@@ -17,6 +17,7 @@ OWNERS = ("model", "net", "network", "arch", "architecture", "encoder", "backbon
 GAP = 0.3
 """Generalization gap, log units, above which a model fits its data, however narrow it is."""
 MINIMUM_POINTS = 5
+"""Points of a loss below which it cannot be said to have levelled off."""
 
 
 class NarrowLayers(Check):
@@ -46,6 +47,7 @@ class NarrowLayers(Check):
     needs = ()
     rules = ("S1-200",)
     premature = "where the loss levels off is known at its end"
+    thresholds = (Threshold("narrow", NARROW, "units", 1, 1_000_000),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -54,14 +56,15 @@ class NarrowLayers(Check):
             raise Skip("no width of the hidden layers is configured")
         series = examination.require_main(MINIMUM_POINTS)
         gap = generalization_gap(series, examination.train)
-        if width > NARROW or examination.has_nonfinite_loss or (gap is not None and gap > GAP):
+        narrow = examination.threshold(self, "narrow")
+        if width > narrow or examination.has_nonfinite_loss or (gap is not None and gap > GAP):
             return
         yield self.finding(
             f"The hidden layers are {width:g} units wide, and {series.name} levels off at {float(series.curve.value[-1]):.4g}.",
             metric=series.name,
             step_start=int(series.curve.step[0]),
             step_end=int(series.curve.step[-1]),
-            evidence={"hidden_width": width, "widest_that_fires": NARROW, "generalization_gap": None if gap is None else round(gap, 4)},
+            evidence={"hidden_width": width, "widest_that_fires": narrow, "generalization_gap": None if gap is None else round(gap, 4)},
             causes={"capacity_too_low": 3.8, "lr_too_low": -1.0, "lr_too_high": -1.5},
             verdicts={PLATEAU: 3.0, UNDERFIT: 2.0},
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from diag.check import Check, Finding, Skip, percent
+from diag.check import Check, Finding, Skip, Threshold, percent
 from diag.checks.learning_rate._bands import usual_band
 from diag.checks.underfitting.und001_still_improving import SHORT_RUN
 from diag.checks.underfitting.und002_no_progress import DEEP, saturating_depth
@@ -14,6 +14,7 @@ from diag.examination import Examination, generalization_gap
 from diag.vocabulary import PLATEAU, UNDERFIT, WARNING
 
 MINIMUM_TRAIN, MINIMUM_EVALS = 20, 4
+"""Training losses and evaluations below which nothing is said."""
 PASSES = 2.5
 """Epochs after which a net that can learn its data fits them better than others (over three, most healthy controls of the fault benchmark
 do by a tenth and more)."""
@@ -61,6 +62,10 @@ class BarelyFitted(Check):
     needs = ("train/loss", "eval/loss")
     rules = ("S1-059", "S1-069", "S1-073", "S1-200")
     premature = "a gap between training and evaluation loss may still open"
+    thresholds = (
+        Threshold("gap", GAP, "log units", 0.0, 10.0),
+        Threshold("fall", FALL, "log units", 0.0, 10.0),
+    )
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""
@@ -74,7 +79,7 @@ class BarelyFitted(Check):
             raise Skip("the losses cannot be compared")
         fall = train.level(0.0, FIRST) - train.level(LAST, 1.0)
         error = 0.0 if math.isnan(train.sigma) else train.sigma / math.sqrt(max(1, train.points(0.0, FIRST)))
-        if gap > GAP or fall + error > FALL or fall < MOVED:
+        if gap > examination.threshold(self, "gap") or fall + error > examination.threshold(self, "fall") or fall < MOVED:
             return
         yield self.finding(
             f"After {examination.passes:.3g} epochs the training loss has fallen by {percent(-max(fall, 0.0))} and is no lower than"

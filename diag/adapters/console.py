@@ -12,7 +12,7 @@ from typing import Final
 
 from diag.adapters import WRITING, Folder, Source
 from diag.adapters.tolerant_json import decode, read_bytes, whole_lines
-from diag.errors import InputError
+from diag.errors import InputError, NothingThereError
 from diag.run import Run
 
 SUFFIXES: Final = (".log", ".out", ".txt", ".err", ".stdout", ".stderr")
@@ -133,7 +133,7 @@ class ConsoleAdapter:
         for index, (file, text) in enumerate(texts):
             add_events(run, text, file, parsed[index].rows if index == main else [])
         if not run.curves and not run.events:
-            raise InputError(path, "holds no line that names a loss with a number", "name the file the trainer logged its loss to")
+            raise NothingThereError(path, "holds no line that names a loss with a number", "name the file the trainer logged its loss to")
         add_checkpoints(run, texts[main][1], source.root)
         judge_end(run, parsed[main])
         return [run]

@@ -15,7 +15,7 @@ from diag.adapters.records import Records, is_eval, is_loss, is_reward, to_colum
 from diag.adapters.table_rows import read_jsonl
 from diag.adapters.table_steps import find_axes, recognize
 from diag.adapters.tolerant_json import decode, load, number, read_bytes
-from diag.errors import InputError
+from diag.errors import InputError, NothingThereError
 from diag.run import Run, make_curves
 
 HEAD: Final = 64 * 1024
@@ -30,6 +30,8 @@ NO_LOGS: Final = re.compile(
     re.IGNORECASE,
 )
 """JSON files that are configs, model parts, or results."""
+_OWN_REPORT: Final = re.compile(rb'"tool":\s*\{\s*"name":\s*"diag"')
+"""A report of this program, which may lie in the folder of the run that it is about."""
 _LOSS_LIST: Final = re.compile(rb'"[^"]{0,80}(?:loss|reward|return|perplexity)[^"]{0,40}"\s*:\s*(?:\[|\{\s*"\d)', re.IGNORECASE)
 _LOSS_VALUE: Final = re.compile(rb'"[^"]{0,80}(?:loss|reward)[^"]{0,40}"\s*:\s*"?[-+]?(?:\d|\.\d|nan|inf)', re.IGNORECASE)
 _ROWS_KEYS: Final = (
@@ -63,13 +65,15 @@ class JsonHistoryAdapter:
                 yield source
 
     def find_file(self, path: Path) -> Source | None:
-        """The source for a ``.json`` file, None for configs, data sets, results and Hugging Face states."""
+        """The source for a ``.json`` file, None for configs, data sets, results, Hugging Face states and reports of diag."""
         if path.suffix.lower() != ".json" or NO_LOGS.fullmatch(path.name):
             return None
         try:
             with path.open("rb") as file:
                 head = file.read(HEAD)
         except OSError:
+            return None
+        if _OWN_REPORT.search(head) is not None:
             return None
         if _LOSS_LIST.search(head) is None and len(_LOSS_VALUE.findall(head)) < MIN_POINTS:
             return None
@@ -89,7 +93,7 @@ class JsonHistoryAdapter:
         records, notes = read_history(path)
         measured = [key for key in records.columns if is_loss(key) or is_reward(key)]
         if not measured:
-            raise InputError(path, "holds no list of losses", "name the file the trainer logged its loss to")
+            raise NothingThereError(path, "holds no list of losses", "name the file the trainer logged its loss to")
         axes = find_axes(records, recognize(path.name, path.parent.name, list(records.columns), ()))
         columns = to_columns(records, axes.step, axes.epoch, axes.wall_time, skip=axes.keys)
         curves, overlaps, native_names = make_curves(columns, canonical_names(columns))
@@ -124,7 +128,7 @@ def read_history(path: Path) -> tuple[Records, list[str]]:
         collect(value, "", 0, series)
         if series:
             return from_series(series, notes), notes
-    raise InputError(path, "holds no training history", "name the file the trainer logged its loss to")
+    raise NothingThereError(path, "holds no training history", "name the file the trainer logged its loss to")
 
 
 def is_json_lines(text: str) -> bool:

@@ -97,6 +97,7 @@ def read_about(folder: Path) -> StoredRun:
         start_time=int(meta["start_time"]) if meta.get("start_time", "").isdigit() else 0,
         params=_texts(folder / "params"),
         tags=tags,
+        place=str(folder.absolute()),
     )
 
 

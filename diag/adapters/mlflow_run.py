@@ -14,7 +14,7 @@ from diag.adapters.mlflow import ADAPTER, META
 from diag.adapters.mlflow_runs import Selection, StoredRun
 from diag.adapters.series import to_columns
 from diag.errors import InputError
-from diag.run import Run, make_curves
+from diag.run import Origin, Run, make_curves
 
 FINISHED: Final = {"FINISHED": True, "FAILED": False, "KILLED": False}
 """What a status says of the end; RUNNING and SCHEDULED may be stale, since a killed process never changes them."""
@@ -126,6 +126,7 @@ def _build(stored: StoredRun, root: Path | None, path: str, *, only: bool = True
         notes=stored.notes + notes,
         finished=FINISHED.get(stored.status),
         root=str(root) if root is not None else "",
+        origins=[Origin(ADAPTER.name, stored.place, stored.id)],
     )
     if not curves:
         run.notes.append("no metric was logged")

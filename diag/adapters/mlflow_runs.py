@@ -38,6 +38,7 @@ class StoredRun:
         params, tags: as logged, as text.
         metrics: native key to its points, oldest first.
         notes: remarks about the reading.
+        place: server, database or run folder that it was read from, as ``diag.run.Origin`` has it.
     """
 
     id: str
@@ -51,6 +52,7 @@ class StoredRun:
     tags: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, Series] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

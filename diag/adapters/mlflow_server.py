@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from base64 import b64encode
 from collections.abc import Iterator
 from http.client import HTTPException
 from typing import Any, Final
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 import numpy as np
@@ -17,6 +19,7 @@ from diag.adapters.mlflow_runs import MILLISECONDS, RUN_ID, Selection, StoredRun
 from diag.adapters.series import Series
 from diag.adapters.tolerant_json import number
 from diag.errors import InputError
+from diag.text import without_credentials
 
 API: Final = "/api/2.0/mlflow/"
 TIMEOUT_SECONDS: Final = 30.0
@@ -26,16 +29,23 @@ PAGE: Final = 1000
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 MAX_PAGES: Final = 100_000
 """Pages after which a server that always promises another one is given up."""
+LOGIN: Final = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 ADVICE: Final = "check that an MLflow server runs there, for example: mlflow server --host 127.0.0.1 --port 5000"
 
 
 class Server:
-    """A tracking server at a base address such as ``http://127.0.0.1:5000``."""
+    """A tracking server at a base address such as ``http://127.0.0.1:5000``, or ``https://user:password@host``.
+
+    Without credentials in the address, those are used that MLflow's client takes from the environment:
+    ``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD``, or ``MLFLOW_TRACKING_TOKEN``.
+    """
 
     def __init__(self, address: str) -> None:
-        self.address = address.rstrip("/")
+        self._given = address.rstrip("/")
+        self.address = without_credentials(self._given)
         # A proxy cannot reach this machine's own loopback, whatever the environment says.
         self._opener = build_opener(ProxyHandler({})) if urlsplit(address).hostname in LOOPBACK else build_opener()
+        self._authorization = _authorization(address)
 
     def read(self, selection: Selection) -> list[StoredRun]:
         """The selected runs with their metrics.
@@ -45,6 +55,7 @@ class Server:
         """
         runs = chosen(self._runs(selection), selection)
         for run in runs:
+            run.place = self._given
             for key in sorted(run.metrics):
                 run.metrics[key] = self._history(run.id, key)
         return runs
@@ -117,6 +128,8 @@ class Server:
         Raises:
             InputError: no answer, an error, or something else than JSON.
         """
+        if self._authorization:
+            request.add_unredirected_header("Authorization", self._authorization)
         try:
             with self._opener.open(request, timeout=TIMEOUT_SECONDS) as response:
                 body = response.read()
@@ -125,9 +138,7 @@ class Server:
             if missing_ok and code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             if error.code in (401, 403):
-                raise InputError(
-                    self.address, f"refuses access (HTTP {error.code})", "log in or use a server that needs no login"
-                ) from None
+                raise InputError(self.address, f"refuses access (HTTP {error.code})", LOGIN) from None
             if error.code == 404 and not code:
                 raise InputError(self.address, "answers, but not as an MLflow tracking server (HTTP 404)", ADVICE) from None
             raise InputError(
@@ -147,6 +158,18 @@ class Server:
         if not isinstance(answer, dict):
             raise InputError(self.address, "answers, but not as an MLflow tracking server (no JSON)", ADVICE)
         return answer
+
+
+def _authorization(address: str) -> str:
+    """The value of the Authorization header, "" for none."""
+    parts = urlsplit(address)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if not user:
+        user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD"))
+    if user:
+        return f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN", "")
+    return f"Bearer {token}" if token else ""
 
 
 def _complaint(error: HTTPError) -> tuple[str, str]:

@@ -71,6 +71,7 @@ def read_store(path: Path, selection: Selection) -> list[StoredRun]:
         with _open(path) as (connection, notes):
             runs = chosen(_about(connection), selection)
             for run in runs:
+                run.place = str(path.absolute())
                 run.notes.extend(notes)
                 run.params = _texts(connection, "params", run.id)
                 run.tags = _texts(connection, "tags", run.id)

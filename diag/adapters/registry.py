@@ -18,6 +18,9 @@ from diag.plugins import Point
 
 GROUP: Final = "diag.adapters"
 
+ATTRIBUTES: Final = ("name", "fidelity", "schemes", "find", "find_file", "read")
+"""What every adapter has; ``find_uri`` only where there are schemes."""
+
 _NAMES: Final = {
     "trainer_state": re.compile(r".*\.json|checkpoint-\d+", re.IGNORECASE),
     "wandb": re.compile(r".*\.wandb|wandb-summary\.json|(offline-)?run-\d{8}_\d{6}-.*"),
@@ -94,10 +97,21 @@ def _points() -> dict[str, Point]:
 @cache
 def _imported(name: str) -> Adapter | str:
     """The adapter, or why it cannot be imported."""
-    try:
-        adapter: Adapter = _points()[name].load()
-    except Exception as error:  # a stranger's adapter may fail in any way
-        return f"{type(error).__name__}: {error}"
+    point = _points()[name]
+    made: dict[Point, Adapter]
+    made, broken = plugins.use([point], _whole)
+    return broken[0].reason if broken else made[point]
+
+
+def _whole(adapter: Adapter) -> Adapter:
+    """An adapter that has all that is asked of one.
+
+    Raises:
+        TypeError: it has not.
+    """
+    missing = [name for name in ATTRIBUTES if not hasattr(adapter, name)]
+    if missing:
+        raise TypeError(f"it has no {', '.join(missing)}")
     return adapter
 
 

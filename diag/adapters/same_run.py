@@ -175,6 +175,7 @@ def _absorb(keeper: Run, other: Run) -> None:
     if keeper.planned_steps is None and not _empty(other):
         keeper.planned_steps = other.planned_steps
     keeper.checkpoints = keeper.checkpoints or other.checkpoints
+    keeper.origins.extend(other.origins)
 
 
 def _told(keeper: Run, other: Run) -> str:

@@ -44,7 +44,7 @@ from diag.adapters.table_steps import (
     find_axes,
     recognize,
 )
-from diag.errors import InputError
+from diag.errors import InputError, NothingThereError
 from diag.run import Checkpoint, Curve, Run, make_curves
 
 DIALECTS: Final = {
@@ -144,7 +144,7 @@ class TableAdapter:
         keys = list(lines.records.columns)
         if not keys or not (any(is_metric(key) for key in keys) or AXES & {key.lower() for key in keys} or set(keys) <= MONITOR):
             names = ", ".join(list(lines.header or keys)[:8]) or "no numbers"
-            raise InputError(
+            raise NothingThereError(
                 path, f"does not look like a training log (it holds {names})", "name a file in which a column or key names a loss"
             )
         return lines

@@ -44,6 +44,7 @@ class Lines:
         configs: objects that describe the run instead of a step (JSON lines only), with their line number from 1.
         notes: what had to be repaired or skipped.
         comments: lines that start with ``#``, without it (CSV only).
+        numbers: line number, from 1, of each row of ``records``.
         header: column names in the order of the file (CSV only).
     """
 
@@ -51,6 +52,7 @@ class Lines:
     configs: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     comments: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
     header: tuple[str, ...] = ()
 
 
@@ -115,7 +117,7 @@ def read_csv(text: str, path: object) -> Lines:
         result.notes.append("the last line is cut off and was left out")
     segment: list[list[str]] = []
     headers = 0
-    for row in rows:
+    for number, row in zip(_first_lines(body, delimiter, len(rows), start + 2), rows, strict=False):
         if not row or (len(row) == 1 and not row[0].strip()):
             continue
         if not _starts_like_number(row[0]) and (row[0].strip() == header[0] or is_header(row)):
@@ -126,6 +128,7 @@ def read_csv(text: str, path: object) -> Lines:
                 header, segment = names, []
                 continue
         segment.append(row)
+        result.numbers.append(number)
     _add_rows(result.records, header, segment, delimiter)
     if headers:
         result.notes.append(
@@ -151,6 +154,15 @@ def _rows(lines: list[str], delimiter: str) -> list[list[str]]:
         return list(csv.reader(lines, delimiter=delimiter))
     except csv.Error:  # an unclosed quote swallowed more than a field may hold
         return [line.split(delimiter) for line in lines]
+
+
+def _first_lines(lines: list[str], delimiter: str, rows: int, first: int) -> Iterable[int]:
+    """The line number that each row begins on, where ``lines`` begin on line ``first``; a quoted cell may hold line ends."""
+    if rows >= len(lines) - 1:  # one row a line; of the last one only a part may be written
+        return range(first, first + rows)
+    reader = csv.reader(lines, delimiter=delimiter)
+    ends = [0, *(reader.line_num for _ in reader)]
+    return [first + end for end in ends[:rows]]
 
 
 def _add_rows(records: Records, header: Sequence[str], rows: list[list[str]], delimiter: str) -> None:
@@ -321,6 +333,7 @@ def read_jsonl(text: str, path: object, is_config: Any = None) -> Lines:
         if any(is_eval(str(record.get(key))) for key in SPLIT_KEYS):
             record = {f"{EVAL_PREFIX}{key}" if is_measured(key) else key: value for key, value in record.items()}
         _add_record(columns, row, record, "", 0)
+        result.numbers.append(number)
         row += 1
     if bad and bad > MAX_BAD_SHARE * (row + bad + len(result.configs)) and not (bad == 1 and last_bad == last and result.configs):
         raise InputError(path, f"{bad} of {bad + row} lines are not JSON objects", "check that it is a JSON-lines log")

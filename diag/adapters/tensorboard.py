@@ -22,6 +22,10 @@ SPLITS: Final = ("train", "training", "validation", "valid", "val", "eval", "eva
 """Sub-folders into which one run's metrics are split by data set (Keras, Estimators)."""
 HPARAMS_FOLDER: Final = re.compile(r"\d{9,11}(?:\.\d+)?")
 """``add_hparams`` names its folder by ``time.time()``."""
+OWN_FILE: Final = "events.out.tfevents.0.diag"
+"""Event file that ``--write-back`` writes beside a run's own: it holds the verdict, nothing that the run logged. A number below that
+of every other file lets TensorBoard read it first: its reader leaves a file for good when it goes on to a later one, and the run may
+still be writing."""
 VERIFY: Final = ("verify", "true")
 """Option of a source that asks for every payload's checksum to be checked."""
 
@@ -35,7 +39,7 @@ class TensorBoardAdapter:
 
     def find(self, folder: Folder) -> Iterator[Source]:
         """One source a run whose event files lie in this folder, with those of the sub-folders that belong to it."""
-        own = _sorted(folder.path / name for name in folder.files if FILE_NAME.search(name))
+        own = _sorted(folder.path / name for name in folder.files if _is_event_file(name))
         splits: list[Path] = []
         attached: list[Path] = []
         for name in folder.folders:
@@ -53,7 +57,13 @@ class TensorBoardAdapter:
             yield Source(self.name, folder.path, files)
 
     def find_file(self, path: Path) -> Source | None:
-        """The source for an event file, under whatever name."""
+        """The source for an event file, under whatever name.
+
+        Raises:
+            InputError: it was written by ``--write-back``.
+        """
+        if path.name == OWN_FILE:
+            raise InputError(path, "holds a verdict that diag wrote, not a training", "name the event files beside it, or their folder")
         if not FILE_NAME.search(path.name):
             from diag.adapters.event_file import is_event_file
 
@@ -79,6 +89,10 @@ class TensorBoardAdapter:
 ADAPTER: Final = TensorBoardAdapter()
 
 
+def _is_event_file(name: str) -> bool:
+    return FILE_NAME.search(name) is not None and name != OWN_FILE
+
+
 def _sorted(paths: Iterable[Path]) -> list[Path]:
     """Event files by the start time in their names, as the writers number them."""
 
@@ -91,7 +105,7 @@ def _sorted(paths: Iterable[Path]) -> list[Path]:
 
 def _event_files(folder: Path) -> list[Path]:
     try:
-        return _sorted(path for path in folder.iterdir() if FILE_NAME.search(path.name))
+        return _sorted(path for path in folder.iterdir() if _is_event_file(path.name))
     except OSError:
         return []
 

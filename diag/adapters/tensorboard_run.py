@@ -16,7 +16,7 @@ from diag.adapters.records import is_eval
 from diag.adapters.series import Series, to_columns
 from diag.adapters.tensorboard import ADAPTER, HPARAMS_FOLDER, SPLITS
 from diag.errors import InputError
-from diag.run import Run, make_curves
+from diag.run import Origin, Run, make_curves
 
 PLACEHOLDER: Final = "hp_metric"
 """Lightning logs this metric with -1 when no other is given for the HParams tab."""
@@ -53,6 +53,7 @@ def read_run(paths: Sequence[Path], root: Path, *, verify: bool) -> Run:
         raise failure or InputError(root, "holds no event file")
     run = _build(files, root)
     run.path = str(paths[0] if len(paths) == 1 else root)
+    run.origins = [Origin(ADAPTER.name, str(paths[0].parent.absolute()))]
     run.notes[:0] = notes
     return run
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from diag.errors import InputError
+from diag.errors import InputError, NothingThereError
 
 LFS_MAGIC: Final = b"version https://git-lfs.github.com/spec/"
 """First bytes of a Git LFS pointer file (Git LFS specification, "The Pointer")."""
@@ -34,7 +34,8 @@ def read_bytes(path: Path) -> bytes:
     """The bytes of a file.
 
     Raises:
-        InputError: unreadable, empty, or a Git LFS pointer instead of the file.
+        InputError: unreadable or empty.
+        NothingThereError: a Git LFS pointer instead of the file.
     """
     try:
         data = path.read_bytes()
@@ -63,11 +64,11 @@ def unreadable(path: Path, error: OSError) -> InputError:
 
 
 def refuse(path: Path, data: bytes) -> None:
-    """Raise InputError where the first bytes say that there is nothing to read: empty files and Git LFS pointers."""
+    """Raise InputError for an empty file and NothingThereError for a Git LFS pointer, told by its first bytes."""
     if not data.strip():
         raise InputError(path, "is empty", "check that the run wrote its log to the end")
     if data.startswith(LFS_MAGIC):
-        raise InputError(path, "is a Git LFS pointer, not the log itself", "fetch the file with: git lfs pull")
+        raise NothingThereError(path, "is a Git LFS pointer, not the log itself", "fetch the file with: git lfs pull")
 
 
 def decode(data: bytes) -> tuple[str, list[str]]:

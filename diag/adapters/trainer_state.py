@@ -160,6 +160,7 @@ def read_state(state: Mapping[str, Any], path: Path, root: Path) -> Run:
     columns = _columns(rows, _logging_steps(state))
     curves, overlaps, native_names = make_curves(columns, canonical_names(columns))
     run = Run(id="", path=str(path), adapter=ADAPTER.name, curves=curves, overlaps=overlaps, native_names=native_names, root=str(root))
+    run.files = (str(path),)  # of the states that a source lists, the newest one that can be read
     run.notes = notes
     if not any(len(curve) for curve in curves.values()):
         run.notes.append("log_history is empty: nothing was logged before this state was saved")

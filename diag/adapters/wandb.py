@@ -38,12 +38,14 @@ from diag.adapters.records import (
 )
 from diag.adapters.table_steps import first_offset, training_rows
 from diag.errors import InputError, MissingExtraError
-from diag.run import FloatArray, IntArray, Run, make_curves
+from diag.run import FloatArray, IntArray, Origin, Run, make_curves
 
 if TYPE_CHECKING:
     from diag.adapters.wandb_records import Log
 
 SCHEME: Final = "wandb"
+OWN_PREFIX: Final = "diag/"
+"""How the keys of a summary begin that ``--write-back`` wrote: they are a verdict on the run, nothing that it logged."""
 PAGE: Final = 2000
 """History rows asked for in one request to the server."""
 TIMEOUT: Final = 30
@@ -182,6 +184,7 @@ def _local(source: Source) -> Run:
     run = _run(history, step_metrics, notes)
     run.path, run.root = str(place), str(source.root)
     if logs:
+        run.origins = [Origin(ADAPTER.name, str(place.absolute()), logs[-1][1].run_id)]
         run.finished = _ending(logs[-1][1], run.notes)
     _configure(run, config, relative(place, source.root))
     if not config:
@@ -229,7 +232,9 @@ def _summary(side: Sequence[Path]) -> Records:
         summary, _ = tolerant_json.load(path)
     except InputError:
         return Records()
-    return records_of([summary] if isinstance(summary, dict) else [])
+    if not isinstance(summary, dict):
+        return Records()
+    return records_of([{key: value for key, value in summary.items() if not str(key).startswith(OWN_PREFIX)}])
 
 
 def records_of(rows: Iterable[Mapping[str, Any]]) -> Records:
@@ -394,22 +399,23 @@ def _remote(uri: str, path: str) -> Run:
     except ImportError:
         raise MissingExtraError(uri, "wandb", "wandb") from None
     try:
-        with _no_questions():
+        with no_questions():
             remote = wandb.Api(timeout=TIMEOUT).run(path)
         history = records_of(remote.scan_history(page_size=PAGE))
         config, state, name = dict(remote.config), str(remote.state), str(remote.name or "")
     except Exception as error:  # the library raises errors of requests, of GraphQL and of its own
-        raise _remote_error(uri, error) from None
+        raise remote_error(uri, error) from None
     notes = [] if history.rows else ["the run logged no history"]
     run = _run(history, {}, notes)
     run.path, run.id = uri, name or path.rpartition("/")[2]
+    run.origins = [Origin(ADAPTER.name, f"{SCHEME}://{path}", path.rpartition("/")[2])]
     run.finished = {"finished": True, "crashed": False, "failed": False, "killed": False}.get(state)
     _configure(run, {key: value for key, value in config.items() if key != "_wandb"}, uri)
     return run
 
 
 @contextmanager
-def _no_questions() -> Iterator[None]:
+def no_questions() -> Iterator[None]:
     """Keep the library from asking for a login on a terminal."""
     stdin = sys.stdin
     sys.stdin = io.StringIO()
@@ -419,7 +425,8 @@ def _no_questions() -> Iterator[None]:
         sys.stdin = stdin
 
 
-def _remote_error(uri: str, error: Exception) -> InputError:
+def remote_error(uri: str, error: Exception) -> InputError:
+    """What an error of the library means for the user."""
     text = " ".join(str(error).split())
     lowered = f"{type(error).__name__} {text}".lower()
     if any(words in lowered for words in _UNREACHABLE):

@@ -15,15 +15,19 @@ from diag.errors import DiagError
 COMMANDS = {
     "analyze": "Say what went wrong in training runs, why, and what to change.",
     "watch": "Follow a run that is being written, and tell what goes wrong.",
+    "baseline": "Accept the findings that are there, so that only new ones count.",
     "lint": "Look at training configs before anything has run.",
     "fix": "Turn findings into changes: arguments, YAML, JSON, Python, a diff, or in place.",
     "convert": "Write a training config in another framework's words.",
+    "plot": "Draw the curves of runs, with what was found, as PNG, SVG or PDF.",
     "replay": "Test a prescription by short trainings with and without it.",
     "lr-find": "Find a learning rate by training at rising ones.",
     "batch-find": "Find the micro-batch that fits into memory and pays.",
-    "checks": "List the checks and the lint rules.",
-    "explain": "Print the page of a check or lint rule.",
+    "config": "Print the configuration that is in force, and where it comes from.",
+    "checks": "List the checks, the findings of the gate and the lint rules.",
+    "explain": "Print the page of a check, a finding of the gate or a lint rule.",
     "rules": "List what the published guides say.",
+    "schema": "Print the JSON Schema of a report, or of the configuration.",
 }
 """Command name to its one-line help; with an underscore for the hyphen it is also its module under ``diag.cli``."""
 

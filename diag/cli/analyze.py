@@ -3,53 +3,46 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from diag.cli.common import count, names, problem_line, report_options
+from diag.cli.common import problem_line, reading_options, report_options, unjudged_option
+from diag.cli.configured import baseline_of, configured, gate_options, layout_of, policy_of, settings_of
 from diag.cli.outputs import outputs, refuse_inputs, write_reports
+from diag.cli.write_back import write_back_option, write_back_to
+
+if TYPE_CHECKING:
+    from diag.configuration import Configuration
+    from diag.result import Report
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @report_options
-@click.option("--select", callback=names, multiple=True, metavar="CODES", help="Run only these checks (codes or their beginnings, commas).")
-@click.option("--ignore", callback=names, multiple=True, metavar="CODES", help="Leave these checks out; the longer of two matches wins.")
-@click.option("--adapter", metavar="NAME", help="Read only with this adapter (trainer_state, tensorboard, wandb, mlflow, csv, ...).")
-@click.option("--tracking-uri", metavar="URI", help="MLflow server or store to read runs from.")
-@click.option("--method", metavar="NAME", help="How the model was trained: sft, lora, qlora, osft or pretraining.")
-@click.option("--model-size", callback=count, metavar="N", help="Parameters of the model: 7B, 350M.")
-@click.option("--dataset-size", callback=count, metavar="N", help="Training samples: 52k, 1200.")
-@click.option("--dialect", metavar="NAME", help="Write the changes for this framework: hf, automodel, training_hub, ...")
-@click.option(
-    "--profile",
-    metavar="NAME",
-    help="How bold the changes are: conservative, balanced, aggressive; or whose: automodel, training-hub, lesson. "
-    "[default: the run's own framework's, else balanced]",
-)
+@gate_options
+@reading_options
+@click.option("--whole-runs", is_flag=True, help="Judge the whole run that a file belongs to, not the file alone.")
+@unjudged_option
 @click.option("--replayed", metavar="FILE", help="Rank the causes by what this diag replay found (its replay.json or folder).")
+@write_back_option
 @click.option("--jobs", "-j", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Analyze N runs at a time.")
+@click.option("--quiet", "-q", is_flag=True, help="Text report: show only the runs that fail.")
 @click.option("--verbose", "-v", is_flag=True, help="Show everything: skipped checks, all changes, all hyperparameters.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@configured
 def command(
+    configuration: Configuration,
     paths: tuple[str, ...],
-    format_: str,
     outputs_: tuple[str, ...],
-    fail_on: str,
-    select: tuple[str, ...],
-    ignore: tuple[str, ...],
     adapter: str | None,
+    whole_runs: bool,
+    allow_unjudged: bool,
     tracking_uri: str | None,
-    method: str | None,
-    model_size: float | None,
-    dataset_size: float | None,
-    dialect: str | None,
-    profile: str | None,
     replayed: str | None,
-    jobs: int,
-    verbose: bool,
-    debug: bool,
+    write_back: tuple[str, ...],
+    quiet: bool,
+    **options: Any,
 ) -> int:
     """Say what went wrong in training runs, why, and what to change.
 
@@ -65,30 +58,44 @@ def command(
       130  interrupted
     """
     from diag.analysis import analyze
+    from diag.errors import NothingThereError, NothingToJudgeError
+    from diag.gate.enforcement import enforce
     from diag.report import formats, renderer
+    from diag.result import Problem, Report
 
-    wanted = outputs(outputs_, format_, formats())
+    call = configuration.of_call(paths)
+    wanted = outputs(outputs_, call["format"], formats())
     refuse_inputs(wanted, paths)
+    baseline, policy = baseline_of(call), policy_of(configuration)
     with _Progress() as progress:
-        report = analyze(
-            list(paths),
-            adapter=adapter,
-            select=select,
-            ignore=ignore,
-            method=method,
-            model_parameters=model_size,
-            dataset_size=None if dataset_size is None else round(dataset_size),
-            dialect=dialect,
-            profile=profile,
-            tracking_uri=tracking_uri,
-            replayed=replayed,
-            jobs=jobs,
-            on_progress=progress,
-        )
-    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), fail_on=fail_on, verbose=verbose)
+        try:
+            report = analyze(
+                list(paths),
+                adapter=adapter,
+                tracking_uri=tracking_uri,
+                whole_runs=whole_runs,
+                replayed=replayed,
+                jobs=call["jobs"],
+                on_progress=progress,
+                settings_of=settings_of(configuration),
+            )
+        except (NothingThereError, NothingToJudgeError) as error:
+            if not allow_unjudged:
+                raise
+            report = Report((), (Problem("input", paths[0], str(error), absent=True),))
+    report = enforce(report, policy, baseline)
+    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), quiet=quiet, **layout_of(call))
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)
-    return report.exit_code(fail_on)
+    if allow_unjudged and not report.judged:
+        click.echo(f"diag: nothing was judged{_inconclusive(report)}", err=True)
+    return write_back_to(write_back, report, tracking_uri, call["fail-on"], allow_unjudged=allow_unjudged)
+
+
+def _inconclusive(report: Report) -> str:
+    """What there was instead of verdicts."""
+    count = len(report.runs)
+    return "" if not count else ": the run is INCONCLUSIVE" if count == 1 else f": all {count} runs are INCONCLUSIVE"
 
 
 class _Progress:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from diag.counts import parse_count
 from diag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,21 +18,15 @@ if TYPE_CHECKING:
 
     Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-_SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
-
-_LARGEST = 1e18
-"""Above this a count of parameters or samples is a slip of the finger."""
-
 
 def count(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
     """Option callback: a positive count with an optional suffix, such as ``7B``, ``350M``, ``1.3e9``, ``8x7B``, ``52k``."""
     if value is None:
         return None
-    match = re.fullmatch(r"(?:(\d+)x)?(\d[\d_,]*\.?\d*(?:e[+-]?\d{1,2})?)([kmbgt]?)", value.strip().lower())
-    number = float(match[2].replace(",", "").replace("_", "")) * _SUFFIXES[match[3]] * int(match[1] or 1) if match else 0.0
-    if not 0 < number < _LARGEST:
-        raise click.BadParameter(f"{value!r} is not a count; write it like 7B, 350M, 52k or 1200", context, parameter)
-    return number
+    try:
+        return parse_count(value)
+    except UsageError as error:
+        raise click.BadParameter(str(error), context, parameter) from None
 
 
 def names(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -40,7 +34,9 @@ def names(context: click.Context, parameter: click.Parameter, value: tuple[str, 
     return tuple(part.strip() for group in value for part in group.split(",") if part.strip())
 
 
-def _together(*options: Decorator) -> Decorator:
+def together(*options: Decorator) -> Decorator:
+    """Several options as one decorator."""
+
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
             function = option(function)
@@ -51,11 +47,18 @@ def _together(*options: Decorator) -> Decorator:
 
 OUTPUT = click.option("--output", "-o", metavar="FILE", help="Write the report to FILE instead of the terminal.")
 
-FORMATS = "text, json"
+FORMATS = "text, json, concise, csv, github, gitlab, html, junit, markdown, parquet, sarif"
 """Report formats as the help names them."""
 
-report_options = _together(
-    click.option("--format", "format_", default="text", show_default=True, metavar="NAME", help=f"Report format: {FORMATS}."),
+report_options = together(
+    click.option(
+        "--format",
+        "format_",
+        default="text",
+        show_default=True,
+        metavar="NAME",
+        help=f"Report format: {FORMATS.replace('html', 'html (of runs)')}.",
+    ),
     click.option(
         "--output",
         "-o",
@@ -74,7 +77,35 @@ report_options = _together(
 )
 """The options of every command that reports findings: in which format, where to, and what fails."""
 
-probe_options = _together(
+unjudged_option = click.option(
+    "--allow-unjudged/--no-allow-unjudged",
+    help="Do not fail where there is nothing to judge: exit with 0 instead of 3, pass over files that are no log or config.",
+)
+"""The option of every command that a hook or pipeline calls on files chosen by their names."""
+
+reading_options = together(
+    click.option(
+        "--select", callback=names, multiple=True, metavar="CODES", help="Run only these checks (codes or their beginnings, commas)."
+    ),
+    click.option(
+        "--ignore", callback=names, multiple=True, metavar="CODES", help="Leave these checks out; the longer of two matches wins."
+    ),
+    click.option("--adapter", metavar="NAME", help="Read only with this adapter (trainer_state, tensorboard, wandb, mlflow, csv, ...)."),
+    click.option("--tracking-uri", metavar="URI", help="MLflow server or store to read runs from."),
+    click.option("--method", metavar="NAME", help="How the model was trained: sft, lora, qlora, osft or pretraining."),
+    click.option("--model-size", callback=count, metavar="N", help="Parameters of the model: 7B, 350M."),
+    click.option("--dataset-size", callback=count, metavar="N", help="Training samples: 52k, 1200."),
+    click.option("--dialect", metavar="NAME", help="Write the changes for this framework: hf, automodel, training_hub, ..."),
+    click.option(
+        "--profile",
+        metavar="NAME",
+        help="How bold the changes are: conservative, balanced, aggressive; or whose: automodel, training-hub, lesson. "
+        "[default: the run's own framework's, else balanced]",
+    ),
+)
+"""The options of every command that analyzes runs: how to read them, which checks, and what the logs do not say."""
+
+probe_options = together(
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True, help="Where to train."),
     click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Report format."),
     OUTPUT,
@@ -106,6 +137,15 @@ def problem_line(problem: Problem) -> str:
 
     path = "" if problem.path in problem.message else f"{problem.path}: "
     return f"diag: {safe(path + problem.message)}"
+
+
+def warn_of_broken_plugins() -> None:
+    """Say on stderr which plug-ins of checks and lint rules cannot be used, a line each."""
+    from diag import battery, linting
+    from diag.terminal import safe
+
+    for entry in (*battery.broken(), *linting.broken()):
+        click.echo(f"diag: {safe(entry.message)}", err=True)
 
 
 def one_run(path: str, method: str | None = None, dialect: str | None = None) -> RunReport:

@@ -6,11 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from diag.cli.common import count, names, problem_line, report_options
+from diag.cli.common import count, names, problem_line, report_options, unjudged_option
+from diag.cli.configured import baseline_of, choices_of, configured, layout_of, lint_gate_options, policy_of_config
 from diag.cli.outputs import outputs, refuse_inputs, write_reports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from diag.configuration import Configuration
+    from diag.linting import LintReport
+
+SHOWN_PATHS = 3
+"""Files passed over that are named; the others are counted."""
 
 
 def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,22 +53,21 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @plan_options
 @click.option("--base", metavar="CONFIG", help="The config these were derived from: what was scaled alone is a finding.")
 @report_options
+@lint_gate_options
 @click.option(
     "--select", callback=names, multiple=True, metavar="CODES", help="Apply only these rules (codes or their beginnings, commas)."
 )
 @click.option("--ignore", callback=names, multiple=True, metavar="CODES", help="Leave these rules out; the longer of two matches wins.")
+@unjudged_option
 @click.option("--verbose", "-v", is_flag=True, help="Show everything: guide rows, silenced findings, what each config amounts to.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@configured
 def command(
+    configuration: Configuration,
     configs: tuple[str, ...],
     base: str | None,
-    format_: str,
     outputs_: tuple[str, ...],
-    fail_on: str,
-    select: tuple[str, ...],
-    ignore: tuple[str, ...],
-    verbose: bool,
-    debug: bool,
+    allow_unjudged: bool,
     **said: Any,
 ) -> int:
     """Look at training configs before anything has run.
@@ -79,22 +85,43 @@ def command(
       4    a rule crashed where the answer would have been 0
       130  interrupted
     """
+    from diag.gate.enforcement_of_configs import enforce_lint
     from diag.linting import lint
     from diag.report.lint import FORMATS, renderer
 
-    wanted = outputs(outputs_, format_, FORMATS)
+    call = configuration.of_call(configs)
+    wanted = outputs(outputs_, call["format"], FORMATS)
     refuse_inputs(wanted, (*configs, *((base,) if base else ())))
-    report = lint(configs, options_of(said), select=select, ignore=ignore, base=base)
-    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), fail_on=fail_on, verbose=verbose)
+    baseline = baseline_of(call)
+    choices = choices_of(configuration, options_of(said))
+    report = lint(configs, options_of(said), base=base, choices_of=choices, matched=allow_unjudged)
+    report = enforce_lint(report, policy_of_config(configuration), baseline)
+    write_reports(wanted, lambda name, layout: renderer(name)(report, layout), **layout_of(call))
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)
-    for path in report.unrecognized:
-        from diag.terminal import safe
+    for line in _unrecognized(report, allow_unjudged):
+        click.echo(f"diag: {line}", err=True)
+    return report.exit_code(call["fail-on"], allow_unjudged=allow_unjudged)
 
-        click.echo(f"diag: {safe(path)}: is not recognized as a training config; name its framework with --dialect", err=True)
-    if not report.configs and not report.problems and not report.unrecognized:
-        click.echo("diag: no training config was found; name the files, or a folder that holds some", err=True)
-    return report.exit_code(fail_on)
+
+def _unrecognized(report: LintReport, allowed: bool) -> Iterator[str]:
+    """What to say of files that are no training configs: a line each, or one for all where that is allowed."""
+    from diag.terminal import safe
+
+    paths = [safe(path) for path in report.unrecognized]
+    if not allowed:
+        yield from (f"{path}: is not recognized as a training config; name its framework with --dialect" for path in paths)
+        if not report.configs and not report.problems and not paths:
+            yield "no training config was found; name the files, or a folder that holds some"
+        return
+    if paths:
+        from diag.text import counted
+
+        more = ", …" if len(paths) > SHOWN_PATHS else ""
+        shown = ", ".join(paths[:SHOWN_PATHS])
+        yield f"{counted(len(paths), 'file')} passed over, not recognized as training configs: {shown}{more}"
+    if not report.configs:
+        yield "nothing was judged"
 
 
 def options_of(said: dict[str, Any]) -> Any:

@@ -86,13 +86,13 @@ def command(
 def _check_drawing(plot: str) -> None:
     """See to it that what a sweep will be drawn to can be written, before it is begun."""
     from diag.errors import UsageError
-    from diag.report.lr_find_drawing import require_matplotlib
+    from diag.report.matplotlib_images import require_matplotlib
 
     suffix = Path(plot).suffix.lower()
     if suffix not in DRAWINGS:
         raise UsageError(f"--plot {plot}: a drawing is written as {', '.join(DRAWINGS[:-1])} or {DRAWINGS[-1]}")
     if suffix == ".png":
-        require_matplotlib(plot)
+        require_matplotlib(f"--plot {plot}: PNG", ", or write .svg or .html")
 
 
 def _drawing(test: RangeTest, plot: str) -> bytes:

@@ -8,14 +8,22 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from diag.cli.common import count, names, problem_line
+from diag.cli.common import names, problem_line, reading_options
+from diag.cli.configured import baseline_of, configured, gate_options, policy_of, settings_of
 
 if TYPE_CHECKING:
+    from diag.configuration import Configuration
     from diag.report.watch import View
+    from diag.result import Problem, RunReport
+    from diag.watching.monitor import Decide
+
+GATE = "GAT"
+"""Beginning of the codes of what the gate itself finds."""
 
 SECONDS = click.FloatRange(min=0)
 
@@ -24,7 +32,7 @@ SECONDS = click.FloatRange(min=0)
 @click.argument("path", metavar="PATH")
 @click.option(
     "--format",
-    "format_",
+    "shown_as",
     type=click.Choice(["auto", "live", "json"]),
     default="auto",
     show_default=True,
@@ -51,18 +59,14 @@ SECONDS = click.FloatRange(min=0)
 @click.option("--timeout", type=SECONDS, metavar="SECONDS", help="End after so long, whatever the run does.")
 @click.option("--pid", type=click.IntRange(min=1), metavar="PID", help="End when this process is gone.")
 @click.option("--new", "only_new", is_flag=True, help="Pass over what was written before the watch began.")
-@click.option("--select", callback=names, multiple=True, metavar="CODES", help="Run only these checks (codes or their beginnings, commas).")
-@click.option("--ignore", callback=names, multiple=True, metavar="CODES", help="Leave these checks out; the longer of two matches wins.")
-@click.option("--adapter", metavar="NAME", help="Read only with this adapter (trainer_state, tensorboard, wandb, mlflow, csv, ...).")
-@click.option("--tracking-uri", metavar="URI", help="MLflow server or store to read the run from.")
-@click.option("--method", metavar="NAME", help="How the model was trained: sft, lora, qlora, osft or pretraining.")
-@click.option("--model-size", callback=count, metavar="N", help="Parameters of the model: 7B, 350M.")
-@click.option("--dataset-size", callback=count, metavar="N", help="Training samples: 52k, 1200.")
+@gate_options
+@reading_options
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@configured
 def command(
+    configuration: Configuration,
     path: str,
-    format_: str,
-    fail_on: str,
+    shown_as: str,
     stop_on: tuple[str, ...],
     command_: str | None,
     interval: float,
@@ -71,14 +75,9 @@ def command(
     timeout: float | None,
     pid: int | None,
     only_new: bool,
-    select: tuple[str, ...],
-    ignore: tuple[str, ...],
     adapter: str | None,
     tracking_uri: str | None,
-    method: str | None,
-    model_size: float | None,
-    dataset_size: float | None,
-    debug: bool,
+    **options: Any,
 ) -> int:
     """Follow a run that is being written, and tell what is wrong as it appears.
 
@@ -100,7 +99,8 @@ def command(
     from diag.watching.events import NO_LOG, Finished, Found, Trouble
     from diag.watching.stopping import DEFAULT, is_at_least
 
-    is_live = format_ == "live" or (format_ == "auto" and sys.stdout.isatty() and os.environ.get("TERM") != "dumb")
+    fail_on = configuration.of_call([path])["fail-on"]
+    is_live = shown_as == "live" or (shown_as == "auto" and sys.stdout.isatty() and os.environ.get("TERM") != "dumb")
     hook = None if command_ is None else Hook(command_)
     events = watch(
         path,
@@ -115,11 +115,8 @@ def command(
         only_new=only_new,
         adapter=adapter,
         tracking_uri=tracking_uri,
-        select=select,
-        ignore=ignore,
-        method=method,
-        model_parameters=model_size,
-        dataset_size=None if dataset_size is None else round(dataset_size),
+        settings_of=settings_of(configuration),
+        decide=_decided(configuration, path),
     )
     code, no_log = 0, False
     with _terminated_as_interrupted(), _view(path, fail_on, is_live=is_live) as view:
@@ -138,6 +135,23 @@ def command(
     if no_log:
         click.echo(f"diag: {safe(path)}: no log appeared in {wait:g} seconds; check the path, or give it longer with --wait", err=True)
     return code
+
+
+def _decided(configuration: Configuration, path: str) -> Decide:
+    """What the user decided about findings, for a report of a run that goes on, or has ended."""
+    from diag.gate.enforcement import enforce
+    from diag.result import Report
+
+    baseline, policy = baseline_of(configuration.of_call([path])), policy_of(configuration)
+
+    def decide(report: RunReport) -> tuple[RunReport, list[Problem]]:
+        decided = enforce(Report((report,)), policy, baseline)
+        (entry,) = decided.runs
+        if report.run.ongoing:  # what a metric must be, and which acceptance nothing needs, is known at the end
+            entry = replace(entry, findings=tuple(finding for finding in entry.findings if not finding.code.startswith(GATE)))
+        return entry, list(decided.problems)
+
+    return decide
 
 
 def _view(path: str, fail_on: str, *, is_live: bool) -> View:

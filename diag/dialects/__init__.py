@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
+from diag import plugins
 from diag.dialects.table import DETECTION_SCORE, Reading, scores
 
 if TYPE_CHECKING:
@@ -76,8 +78,8 @@ def detect(flat: Mapping[str, Any]) -> str:
     """Name of the dialect that a flat config (dotted keys) is written in, ``generic`` where no framework's keys stand out."""
     found = scores(flat)
     if max(found.values(), default=0) < DETECTION_SCORE:
-        for name in _strangers():
-            found[name] = _load(name).detect(flat)
+        for name, dialect in _strangers()[0].items():
+            found[name] = dialect.detect(flat)
     best = max(found.items(), key=lambda item: item[1], default=("generic", 0))
     return best[0] if best[1] >= DETECTION_SCORE else "generic"
 
@@ -89,7 +91,7 @@ def load(name: str) -> Dialect:
 
     if name in _registered():
         return _load(name)
-    if name in DIALECTS:  # an installation whose entry points are older than its modules
+    if name in DIALECTS and find_spec(f"diag.dialects.{name}"):  # an installation whose entry points are older than its modules
         built_in: Dialect = import_module(f"diag.dialects.{name}").DIALECT
         return built_in
     return GenericDialect(name)
@@ -107,15 +109,21 @@ def render(name: str, run: Run, fixes: Sequence[Fix]) -> Overrides:
 
 
 @cache
-def _registered() -> dict[str, Any]:
-    from diag import plugins
-
+def _registered() -> dict[str, plugins.Point]:
     return plugins.points("diag.dialects")
 
 
+def broken() -> tuple[plugins.Broken, ...]:
+    """The plug-ins of dialects that cannot be used."""
+    return _strangers()[1]
+
+
 @cache
-def _strangers() -> tuple[str, ...]:
-    return tuple(name for name, entry in _registered().items() if not entry.value.startswith("diag.dialects."))
+def _strangers() -> tuple[dict[str, Dialect], tuple[plugins.Broken, ...]]:
+    entries = [entry for entry in _registered().values() if not entry.value.startswith("diag.dialects.")]
+    made: dict[plugins.Point, Dialect]
+    made, unusable = plugins.use(entries, lambda dialect: dialect)
+    return {point.name: dialect for point, dialect in made.items()}, tuple(unusable)
 
 
 @cache

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from diag.errors import InputError
+from diag.errors import InputError, NothingThereError
 
 YAML: Final = "yaml"
 JSON: Final = "json"
@@ -149,7 +149,8 @@ def read(path: Path, *, name: str = "", form: str = "") -> list[Document]:
         form: how to read it; by its suffix if empty (YAML for a suffix that is not in SUFFIXES).
 
     Raises:
-        InputError: the file cannot be read, is too large, is not text, or is not valid in its form.
+        InputError: the file cannot be read, is not text, or is not valid in its form.
+        NothingThereError: the file does not exist, or is too large to be a training config.
     """
     name = name or str(path)
     raw = _bytes(path, name)
@@ -175,10 +176,11 @@ def parse(text: str, *, name: str, form: str, encoding: str = "utf-8") -> list[D
 def _bytes(path: Path, name: str) -> bytes:
     try:
         if not path.is_file():
-            problem = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
-            raise InputError(name, problem, "give the path of a config file")
+            if not path.exists():
+                raise NothingThereError(name, "does not exist", "give the path of a config file")
+            raise InputError(name, "is a folder" if path.is_dir() else "is not a regular file", "give the path of a config file")
         if path.stat().st_size > MAX_BYTES:
-            raise InputError(name, f"is larger than {MAX_BYTES >> 10} KiB", "give a training config; logs are for diag analyze")
+            raise NothingThereError(name, f"is larger than {MAX_BYTES >> 10} KiB", "give a training config; logs are for diag analyze")
         return path.read_bytes()
     except OSError as error:
         raise InputError(

@@ -74,7 +74,8 @@ class DiagCallback(Callback):
             these; None to go on whatever is found.
         on_finding: called as ``on_finding(finding, report)`` with each new finding.
         write_report: file for the report, its format by the end of the name (``.json``, ``.txt``, …).
-        settings: ``select``, ``ignore``, ``method``, ``model_parameters``, ``dataset_size``, ``dialect``, ``profile`` of ``diag.analyze``.
+        settings: ``select``, ``ignore``, ``method``, ``model_parameters``, ``dataset_size``, ``dialect``, ``profile``, ``thresholds`` of
+            ``diag.analyze``.
 
     Raises:
         UsageError: an argument is wrong.

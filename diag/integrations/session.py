@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from diag.adapters.records import is_loss
-from diag.analysis import make_settings
+from diag.analysis import checked
 from diag.check import Finding
 from diag.errors import UsageError
 from diag.report import Layout, formats, renderer
@@ -43,7 +43,8 @@ class Session:
         stop_on: verdicts, severities or codes of findings at error to stop on (``diag.watching.stopping``); None for never.
         on_finding: called with each new finding.
         write_report: file for the report, its format by the end of the name; written at each finding and at the end.
-        settings: ``select``, ``ignore``, ``method``, ``model_parameters``, ``dataset_size``, ``dialect``, ``profile`` of ``diag.analyze``.
+        settings: ``select``, ``ignore``, ``method``, ``model_parameters``, ``dataset_size``, ``dialect``, ``profile``, ``thresholds`` of
+            ``diag.analyze``.
 
     Raises:
         UsageError: an argument is wrong.
@@ -58,7 +59,7 @@ class Session:
         **settings: Any,
     ) -> None:
         self._stop = StopRule.parse(stop_on)
-        self._settings = make_settings(**settings)
+        self._settings = checked(**settings)
         self._on_finding = on_finding
         self._file = None if write_report is None else Path(write_report)
         self._format = "" if self._file is None else format_of(self._file)
@@ -69,7 +70,7 @@ class Session:
     def begin(self) -> None:
         """A training begins: forget what was seen of another."""
         self._is_going_on = True
-        self._monitor = Monitor(self._settings)
+        self._monitor = Monitor(lambda run: self._settings)
         self._pace, self._urgent = Pace(SHARE), Pace(URGENT_SHARE)
         self._is_broken = False
         self._is_lost = False

@@ -12,14 +12,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
+from diag.errors import UsageError
 from diag.terminal import speaks_unicode, wants_colour
 from diag.vocabulary import ERROR
 
 if TYPE_CHECKING:
+    from diag.linting import LintReport
     from diag.result import Report
+
+    Renderer = Callable[[Report | LintReport, "Layout"], str | bytes]
 
 GROUP = "diag.reports"
 """Entry point group of the report formats."""
+
+LINE_FORMATS = ("concise", "csv", "github", "gitlab", "junit", "markdown", "parquet", "sarif")
+"""The formats that take reports on runs and reports on configs alike; see ``diag.report.issues``."""
 
 DEFAULT_WIDTH = 80
 """Columns where the output is no terminal and COLUMNS is not set: the classic width, which diffs and mails expect."""
@@ -36,15 +43,19 @@ class Layout:
         width: columns.
         colour: whether ANSI colours may be used.
         unicode: whether characters outside ASCII may be used.
+        quiet: whether to leave out the runs that pass.
         verbose: whether to show everything rather than what matters most.
         fail_on: the gate, for formats that say whether it failed.
+        declared_in: the file that declares the gate, "" if there is none: where findings without a file of their own are shown.
     """
 
     width: int = DEFAULT_WIDTH
     colour: bool = False
     unicode: bool = True
+    quiet: bool = False
     verbose: bool = False
     fail_on: str = ERROR
+    declared_in: str = ""
 
     @classmethod
     def of_stream(cls, stream: TextIO) -> Layout:
@@ -85,14 +96,18 @@ def formats() -> list[str]:
     return sorted(plugins.points(GROUP))
 
 
-def renderer(name: str) -> Callable[[Report, Layout], str | bytes]:
-    """The render function of a format.
+def renderer(name: str) -> Renderer:
+    """The render function of a format; of those that LINE_FORMATS does not name, one that takes reports on runs alone.
 
     Raises:
-        UsageError: there is no such format.
+        UsageError: there is no such format, or its plug-in cannot be used.
     """
     from diag import plugins
     from diag.choices import choose
 
-    render: Callable[[Report, Layout], str | bytes] = plugins.points(GROUP)[choose("the report format", name, formats())].load()
-    return render
+    point = plugins.points(GROUP)[choose("the report format", name, formats())]
+    made: dict[plugins.Point, Renderer]
+    made, broken = plugins.use([point], lambda render: render)
+    if broken:
+        raise UsageError(broken[0].message)
+    return made[point]

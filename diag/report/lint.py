@@ -10,6 +10,7 @@ from diag.choices import choose
 from diag.dialects.draft import yaml_scalar
 from diag.dialects.interpret import framework
 from diag.fixes import DISPLAY, REMOVE, RENAME, REWRITE
+from diag.report import LINE_FORMATS
 from diag.report.text import SEVERITY_COLOURS
 from diag.terminal import paint, safe, to_ascii, wrap
 from diag.text import counted, show
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from diag.report import Layout
 
 INDENT = "    "
+
+Renderer = Callable[["LintReport", "Layout"], str | bytes]
 
 
 def json(report: LintReport, layout: Layout) -> str:
@@ -112,11 +115,22 @@ def _closing(report: LintReport) -> Iterator[str]:
         yield "`diag fix CONFIG` writes the changes; `diag explain CODE` tells more of a rule"
 
 
-FORMATS: Final[dict[str, Callable[[LintReport, Layout], str]]] = {"text": text, "json": json}
+def _shared(name: str) -> Renderer:
+    """A format that takes both kinds of report, imported when it is used."""
+
+    def render(report: LintReport, layout: Layout) -> str | bytes:
+        from diag.report import renderer
+
+        return renderer(name)(report, layout)
+
+    return render
+
+
+FORMATS: Final[dict[str, Renderer]] = {"text": text, "json": json, **{name: _shared(name) for name in LINE_FORMATS}}
 """Report formats of configs, by name."""
 
 
-def renderer(name: str) -> Callable[[LintReport, Layout], str]:
+def renderer(name: str) -> Renderer:
     """The render function of a format.
 
     Raises:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
-import sys
 from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from diag.errors import UsageError
 from diag.report.lr_find import ceiling, curves, decades, mean_curve, rate
+from diag.report.matplotlib_images import blank, image
 from diag.text import counted, show
 from diag.vocabulary import INCONCLUSIVE
 
@@ -133,25 +131,9 @@ def _legend(test: RangeTest) -> str:
     return "; ".join(parts)
 
 
-def require_matplotlib(path: str) -> None:
-    """Say how to install matplotlib if it is not there.
-
-    Raises:
-        UsageError: it is not.
-    """
-    from importlib.util import find_spec
-
-    if "matplotlib" not in sys.modules and find_spec("matplotlib") is None:
-        raise UsageError(f"--plot {path}: PNG needs matplotlib; install it with: pip install 'diag[plot]', or write .svg or .html")
-
-
 def png(test: RangeTest) -> bytes:
     """The drawing as PNG, the same bytes for the same sweeps and version of matplotlib."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH / SVG_DOTS_PER_INCH, HEIGHT / SVG_DOTS_PER_INCH), dpi=DOTS_PER_INCH)
-    FigureCanvasAgg(figure)
+    figure = blank(WIDTH / SVG_DOTS_PER_INCH, HEIGHT / SVG_DOTS_PER_INCH, DOTS_PER_INCH)
     axes = figure.add_axes((LEFT / WIDTH, BOTTOM / HEIGHT, 1 - (LEFT + RIGHT) / WIDTH, 1 - (TOP + BOTTOM) / HEIGHT))
     orders, mean = _lines(test)
     lowest, highest = _bounds(test)
@@ -175,6 +157,4 @@ def png(test: RangeTest) -> bytes:
     figure.text(LEFT / WIDTH, 1 - 38 / HEIGHT, _legend(test), fontsize=7, color=COLOURS["ink"], parse_math=False)
     axes.set_xlabel("learning rate", fontsize=8)
     axes.tick_params(labelsize=8)
-    written = io.BytesIO()
-    figure.savefig(written, format="png", metadata={"Software": None})
-    return written.getvalue()
+    return image(figure, "png")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from diag.result import describe_value, supported
+from diag.report.wording import argument_lines, change, steps
+from diag.result import Report, describe_value, supported
 from diag.terminal import display_width, pad, paint, safe, tail, to_ascii, wrap
+from diag.text import counted
 from diag.vocabulary import DIVERGED, ERROR, HEALTHY, INCONCLUSIVE, INFO, OVERFIT, UNSTABLE, WARNING
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from diag.fixes import Fix
     from diag.report import Layout
     from diag.report.chart import Cell
-    from diag.result import Report, RunReport
+    from diag.result import RunReport
 
 VERDICT_COLOURS = {HEALTHY: "green", INCONCLUSIVE: "grey", DIVERGED: "red", UNSTABLE: "red", OVERFIT: "red"}
 """Every other verdict is yellow."""
@@ -41,11 +42,12 @@ def render(report: Report, layout: Layout) -> str:
     """The whole report as text that is safe to print."""
     lines: list[str] = []
     page = _Page(layout)
-    if len(report.runs) > 1:
-        lines += [*page.table(report), ""]
-    for entry in report.runs:
+    shown = [entry for entry in report.runs if not layout.quiet or Report((entry,)).failed(layout.fail_on)]
+    if len(shown) > 1:
+        lines += [*page.table(shown), ""]
+    for entry in shown:
         lines += [*page.run(entry), ""]
-    lines += page.closing(report)
+    lines += page.closing(report, ruled=bool(shown))
     return "\n".join(line.rstrip() for line in lines).rstrip("\n") + "\n"
 
 
@@ -89,9 +91,9 @@ class _Page:
 
     # The table of many runs ------------------------------------------------------------------------------------------
 
-    def table(self, report: Report) -> Iterator[str]:
+    def table(self, runs: Sequence[RunReport]) -> Iterator[str]:
         rows = []
-        for entry in report.runs:
+        for entry in runs:
             diagnosis = entry.diagnosis
             cause = diagnosis.causes[0].cause if diagnosis.causes else ""
             codes = " ".join(dict.fromkeys(f.code for f in entry.findings if f.severity != INFO))
@@ -100,7 +102,7 @@ class _Page:
         name = min(max([3, *(display_width(row[0]) for row in rows)]), max(self.width - cause_width - 24 - CODES_WIDTH, 16))
         room = self.width - name - cause_width - 24
         yield self.paint(f"{pad('run', name)}  {'verdict':12}  conf  {pad('cause', cause_width)}  findings", "dim")
-        for (run, verdict, confidence, cause, codes), entry in zip(rows, report.runs, strict=True):
+        for (run, verdict, confidence, cause, codes), entry in zip(rows, runs, strict=True):
             shown = self.fit(pad(codes, room).rstrip() if room > 3 else "")
             colour = VERDICT_COLOURS.get(entry.diagnosis.verdict, "yellow")
             shown_name = self.fit(pad(tail(run, name), name))
@@ -201,12 +203,24 @@ class _Page:
             yield from self.finding(finding)
         if hidden:
             yield INDENT + self.paint(f"and {hidden} more remark{'s' if hidden > 1 else ''} (--verbose)", "dim")
+        yield from self.accepted(entry)
+
+    def accepted(self, entry: RunReport) -> Iterator[str]:
+        """What was found and is fine: a count, or each with its reason."""
+        if entry.accepted and not self.layout.verbose:
+            yield INDENT + self.paint(f"{len(entry.accepted)} accepted (--verbose)", "dim")
+            return
+        for accepted in entry.accepted:
+            finding = accepted.finding
+            label = f"{INDENT}{self.sign('·', '-')} {finding.code} {self.clean(finding.name)}  accepted in {self.clean(accepted.by)}"
+            yield self.paint(label, "dim")
+            yield from self.paragraph(accepted.reason, INDENT * 2, None, "dim")
 
     def finding(self, finding: Finding) -> Iterator[str]:
         sign = SEVERITY_SIGNS[finding.severity]
         sign = sign if self.layout.unicode else ASCII_SIGNS.get(sign, sign)
         colour = SEVERITY_COLOURS[finding.severity]
-        where = _steps(finding, self.sign("–", "-"))
+        where = steps(finding, self.sign("–", "-"))
         head = f"{self.paint(sign, 'bold', colour)} {self.paint(finding.code, colour)} {self.paint(self.clean(finding.name), 'bold')}"
         yield f"{INDENT}{head}{'  ' + self.paint(where, 'dim') if where else ''}"
         yield from self.paragraph(finding.message, INDENT * 2)
@@ -261,7 +275,7 @@ class _Page:
     def changes(self, fixes: list[Fix]) -> Iterator[str]:
         width = max(len(fix.parameter) for fix in fixes)
         for fix in fixes:
-            what = self.clean(_change(fix))
+            what = self.clean(change(fix))
             yield f"{INDENT}{self.paint(pad(fix.parameter, width), 'bold')}  {self.paint(what, 'green')}"
             basis = " ".join((fix.because, *fix.rules)).strip()
             yield from self.paragraph(f"{fix.reason} [{basis}]" if basis else fix.reason, INDENT * 2, None, "dim")
@@ -271,7 +285,7 @@ class _Page:
         ranks = sorted({fix.rank for fix in fixes})
         bullet = f"{INDENT}{self.sign('·', '-')} "
         for rank in ranks[:SHOWN_RANKS]:
-            text = ", ".join(f"{fix.parameter} {change}" if (change := _change(fix)) else fix.reason for fix in fixes if fix.rank == rank)
+            text = ", ".join(f"{fix.parameter} {what}" if (what := change(fix)) else fix.reason for fix in fixes if fix.rank == rank)
             yield from self.paragraph(text, INDENT * 2, bullet)
         if (hidden := len(ranks) - SHOWN_RANKS) > 0:
             yield INDENT + self.paint(f"and {hidden} more (--verbose)", "dim")
@@ -283,7 +297,7 @@ class _Page:
         if overrides.arguments:
             yield ""
             yield INDENT + self.paint(f"as {overrides.dialect} arguments", "dim")
-            yield from (INDENT * 2 + line for line in self.arguments(overrides.arguments))
+            yield from (INDENT * 2 + line for line in argument_lines(map(self.clean, overrides.arguments)))
         if overrides.config:
             yield ""
             yield INDENT + self.paint(f"as {overrides.dialect} config", "dim")
@@ -299,18 +313,6 @@ class _Page:
         bullet = f"{INDENT}{self.sign('·', '-')} "
         for note in notes:
             yield from self.paragraph(note, INDENT * 2, bullet)
-
-    def arguments(self, arguments: Iterable[str]) -> Iterator[str]:
-        """Arguments ready for a shell, one option a line."""
-        groups: list[str] = []
-        for argument in arguments:
-            quoted = shlex.quote(self.clean(argument))
-            if groups and not argument.startswith("--"):
-                groups[-1] += f" {quoted}"
-            else:
-                groups.append(quoted)
-        for i, group in enumerate(groups):
-            yield group + (" \\" if i + 1 < len(groups) else "")
 
     # What else there is to know --------------------------------------------------------------------------------------
 
@@ -343,28 +345,12 @@ class _Page:
         yield ""
         yield from self.paragraph(text, INDENT, None, "dim")
 
-    def closing(self, report: Report) -> Iterator[str]:
-        """One line that sums up."""
-        if len(report.runs) > 1:
+    def closing(self, report: Report, *, ruled: bool) -> Iterator[str]:
+        """One line that sums up, under a rule where runs stand above it."""
+        if len(report.runs) > 1 or (report.runs and self.layout.quiet):
             verdicts = ", ".join(f"{count} {verdict}" for verdict, count in report.by_verdict.items())
-            yield self.paint(self.sign("─", "-") * self.width, "dim")
-            yield f"{len(report.runs)} runs: {verdicts}"
+            if ruled:
+                yield self.paint(self.sign("─", "-") * self.width, "dim")
+            yield f"{counted(len(report.runs), 'run')}: {verdicts}"
         if report.problems:
             yield f"{len(report.problems)} problem{'s' if len(report.problems) > 1 else ''}; see the messages"
-
-
-def _change(fix: Fix) -> str:
-    if fix.new is None and fix.factor is not None:
-        return f"divide by {1 / fix.factor:.4g}" if 0 < fix.factor < 1 else f"multiply by {fix.factor:.4g}"
-    if fix.new is None:
-        return ""
-    return describe_value(fix.new) if fix.old is None else f"{describe_value(fix.old)} → {describe_value(fix.new)}"
-
-
-def _steps(finding: Finding, dash: str) -> str:
-    start, end = finding.step_start, finding.step_end
-    if start is None and end is None:
-        return ""
-    if start is None or end is None or start == end:
-        return f"step {start if start is not None else end:,}"
-    return f"steps {start:,}{dash}{end:,}"

@@ -9,15 +9,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from diag.analysis import make_settings
+from diag.analysis import Settings, checked
+from diag.run import Run
 from diag.vocabulary import ERROR
 from diag.watching.events import Event
 from diag.watching.follow import Follower
 from diag.watching.loop import INTERVAL, PROGRESS, WAIT, Limits, Loop
-from diag.watching.monitor import Monitor
+from diag.watching.monitor import Decide, Monitor
 from diag.watching.processes import Process
 from diag.watching.stopping import DEFAULT, StopRule
 
@@ -38,6 +39,8 @@ def watch(
     only_new: bool = False,
     adapter: str | None = None,
     tracking_uri: str | None = None,
+    settings_of: Callable[[Run], Settings] | None = None,
+    decide: Decide | None = None,
     **settings: Any,
 ) -> Iterator[Event]:
     """Follow a run that is being written, and yield what is new as it appears.
@@ -59,7 +62,10 @@ def watch(
         only_new: pass over what was written before now, until it is written again.
         adapter: read only with this adapter.
         tracking_uri: MLflow server or store to read from.
-        settings: ``select``, ``ignore``, ``method``, ``model_parameters``, ``dataset_size``, ``dialect``, ``profile`` of ``diag.analyze``.
+        settings_of: gives a run settings of its own, in place of those that the arguments make.
+        decide: what is decided about findings beside, applied to each report.
+        settings: ``select``, ``ignore``, ``method``, ``model_parameters``, ``dataset_size``, ``dialect``, ``profile``, ``thresholds`` of
+            ``diag.analyze``.
 
     Returns:
         An iterator of ``Started``, then ``Found``, ``Resolved``, ``VerdictChanged``, ``Progress`` and ``Trouble`` as things happen, and
@@ -68,11 +74,11 @@ def watch(
     Raises:
         UsageError: an argument is wrong; nothing was yielded yet.
     """
-    chosen = make_settings(**settings)
+    chosen = checked(**settings)
     return iter(
         Loop(
             Follower(path, adapter=adapter, tracking_uri=tracking_uri, only_new=only_new),
-            lambda: Monitor(chosen),
+            lambda: Monitor(settings_of or (lambda run: chosen), decide),
             StopRule.parse(stop_on, fail_on),
             None if pid is None else Process(pid),
             Limits(interval, progress, wait, until_idle, timeout),

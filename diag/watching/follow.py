@@ -14,8 +14,8 @@ import numpy as np
 
 from diag.adapters import WRITING, Source, registry
 from diag.adapters.same_run import run_folder
-from diag.errors import DiagError, NothingToJudgeError
-from diag.loading import Problem, Reading, attempt, discover, folders, is_uri, settle
+from diag.errors import DiagError
+from diag.loading import Problem, Reading, attempt, discover, is_uri, problem_of, settle, walk
 from diag.run import Run
 from diag.watching.newest import newest_rows
 
@@ -113,27 +113,30 @@ class Follower:
             readings = [self._read(source, ended=ended) for source in sources]
             self._readings = {source: entry for source, entry in self._readings.items() if source in sources}
             candidates = self._settle(readings, problems)
-        except NothingToJudgeError:
-            candidates = []
         except DiagError as error:
             candidates = []
-            if Path(self.path).exists() or self.is_remote:
-                problems.append(Problem(self.path, " ".join(str(error).split())))
-        self._followed = self._choose(candidates)
-        chosen = self._followed
-        return Look(None if chosen is None else chosen.run, None if chosen is None else chosen.key, tuple(dict.fromkeys(problems)))
+            problems.append(problem_of(self.path, error))
+        self._followed = chosen = self._choose(candidates)
+        # What is not there yet, or empty, or holds no log yet, is waited for.
+        told = tuple(dict.fromkeys(problem for problem in problems if not problem.absent and self._is_written(problem.path)))
+        return Look(None if chosen is None else chosen.run, None if chosen is None else chosen.key, told)
 
     def newest(self) -> Run | None:
         """The newest rows of the run that is followed, None where they cannot be read by themselves."""
         followed = self._followed
         return None if followed is None else newest_rows(followed.source)
 
+    def _is_written(self, path: str) -> bool:
+        """Whether there is something in a file, as far as its size is known."""
+        state = self._files.get(path)
+        return state is None or state[1] > 0
+
     def _snapshot(self) -> dict[str, State]:
         """The state of every file below a folder, or of a file and those that are read with it."""
         base = Path(self.path)
         try:
             if base.is_dir():
-                names = [str(folder.path / name) for folder in folders(base, lambda problem: None) for name in folder.files]
+                names = [str(folder.path / name) for folder in walk(base, lambda problem: None) for name in folder.files]
             else:
                 names = [self.path, *self._beside, *(f"{self.path}{suffix}" for suffix in ("-wal", "-journal"))]
         except (DiagError, OSError, ValueError):

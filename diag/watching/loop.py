@@ -128,7 +128,8 @@ class Loop:
             yield from told
             detail = self._reason_to_stop()
             if reason or detail:
-                yield Finished(reason or events.STOPPED, self._monitor.report, tuple(self._problems), detail)
+                problems = (*self._problems, *self._monitor.problems)
+                yield Finished(reason or events.STOPPED, self._monitor.report, problems, detail)
                 return
             if self._reader is None:
                 time.sleep(max(self._limits.interval, (1 / CHECK_SHARE - 1) * took))

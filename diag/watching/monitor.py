@@ -11,7 +11,7 @@ checks themselves (``diag.check.Check``):
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -32,6 +32,10 @@ WARMING_UP: Final = 0.05
 during which a loss need not move."""
 
 
+Decide = Callable[[RunReport], tuple[RunReport, list[Problem]]]
+"""Applies what the user decided to a report, and says what of it could not be read."""
+
+
 class Key(NamedTuple):
     """What makes two findings of two looks the same: code, metric, and which of several with these it is."""
 
@@ -44,16 +48,19 @@ class Monitor:
     """Looks at one run again and again.
 
     Args:
-        settings: what the user decided.
+        settings_of: how a run is to be analyzed.
+        decide: what the user decided, applied to what was found: severities, acceptances, and at the end requirements.
 
     Attributes:
         report: the run as it was judged last, None before the first look.
+        problems: what crashed, or of the user's decisions could not be read, at the last look.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self._settings = Settings() if settings is None else settings
+    def __init__(self, settings_of: Callable[[Run], Settings] = lambda run: Settings(), decide: Decide | None = None) -> None:
+        self._settings_of, self._decide = settings_of, decide
         self._checks: dict[str, Check] = {check.code: check for check in checks()}
         self.report: RunReport | None = None
+        self.problems: tuple[Problem, ...] = ()
         self._since: dict[tuple[Key, str], int] = {}
         self._seen: dict[tuple[Key, str], Finding] = {}
         self._told: dict[Key, Finding] = {}
@@ -73,9 +80,13 @@ class Monitor:
         if before is None and not ended:
             self._look_back(run)
         self._went_back(run.steps)
-        report, problems = judge(run, self._settings, sift=None if ended else lambda found: self._standing(run, found))
+        report, problems = judge(run, self._settings_of(run), sift=None if ended else lambda found: self._standing(run, found))
+        if self._decide is not None:
+            report, more = self._decide(report)
+            problems += more
         self.report = report
         now = dict(_keyed(report.findings))
+        self.problems = tuple(problems)
         events: list[Event] = [Trouble(problem) for problem in problems if problem not in self._crashes]
         self._crashes.update(problems)
         for key, finding in now.items():
@@ -97,16 +108,16 @@ class Monitor:
         report = self.report
         if report is None or newest.steps < report.run.steps or is_reward_driven(newest) or is_reward_driven(report.run):
             return []
-        codes = [code for code, check in self._checks.items() if check.momentary]
-        wanted = [code for code in codes if prefixed(code, self._settings.select, self._settings.ignore)]
-        if not wanted:
+        settings = self._settings_of(report.run)
+        wanted = [code for code, check in self._checks.items() if check.momentary and prefixed(code, settings.select, settings.ignore)]
+        found = examine(newest, wanted).findings if wanted else []
+        findings = sort_findings((*report.findings, *(finding for key, finding in _keyed(found) if key not in self._told)))
+        if len(findings) == len(report.findings):
             return []
-        new = {key: finding for key, finding in _keyed(examine(newest, wanted).findings) if key not in self._told}
-        if not new:
-            return []
+        now = replace(report, findings=findings, diagnosis=diagnose(report.run, findings))
+        self.report = now if self._decide is None else self._decide(now)[0]
+        new = {key: finding for key, finding in _keyed(self.report.findings) if key not in self._told}
         self._told.update(new)
-        findings = sort_findings((*report.findings, *new.values()))
-        self.report = replace(report, findings=findings, diagnosis=diagnose(report.run, findings))
         events: list[Event] = [Found(self.report, finding, partial=True) for finding in new.values()]
         if self.report.diagnosis.verdict != report.diagnosis.verdict:
             events.append(VerdictChanged(self.report, report.diagnosis.verdict))
@@ -118,7 +129,8 @@ class Monitor:
             step = int(run.steps - share * _reference(run))
             if step > self._step:
                 earlier = up_to(run, step)
-                self._standing(earlier, examine(earlier, self._settings.select, self._settings.ignore).findings)
+                settings = self._settings_of(run)
+                self._standing(earlier, examine(earlier, settings.select, settings.ignore, settings.thresholds).findings)
                 self._step = step
 
     def _went_back(self, step: int) -> None:

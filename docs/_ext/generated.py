@@ -6,8 +6,12 @@ They are written to ``docs/_generated`` before every build and are not under ver
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from keys import key_tables
+from pages import Page, check_page, escaped, gate_page, lint_page
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -44,30 +48,8 @@ LINT_FAMILIES = {
 """Beginning of a code to what its lint rules are about."""
 
 
-def check_page(check: Check) -> str:
-    """The page of one check, Markdown."""
-    summary, _, body = check.page().partition("\n")
-    rules = ", ".join(f"[{rule}](../rules.md)" for rule in check.rules) or "none"
-    facts = {
-        "severity": f"`{check.severity}`",
-        "needs": ", ".join(f"`{metric}`" for metric in check.needs) or "nothing in particular",
-        "reward-driven runs": "also judged" if check.reward_logs else "skipped",
-        "[while a run goes on](../../watch.md)": _ongoing(check),
-        "rules": rules,
-    }
-    table = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    return f"# {check.code} {check.name}\n\n{summary}\n\n| | |\n|---|---|\n{table}\n\n{body.strip()}\n"
-
-
-def _ongoing(check: Check) -> str:
-    """What a check says of a run that has not ended, in a phrase."""
-    if check.premature:
-        return f"skipped: {check.premature}"
-    return f"told once it has stood for {100 * check.patience:.0f}% of the steps" if check.patience else "told at once"
-
-
-def index_page(battery: tuple[Check, ...]) -> str:
-    """The list of checks by family."""
+def index_page(battery: tuple[Check, ...], gate: Sequence[Page] = ()) -> str:
+    """The list of checks by family, and of what the gate itself finds."""
     lines = [
         "# Checks",
         "",
@@ -81,21 +63,19 @@ def index_page(battery: tuple[Check, ...]) -> str:
             lines += [f"## {FAMILIES.get(prefix, prefix)}", "", "| code | name | severity | what it finds |", "|---|---|---|---|"]
             lines += [f"| [{c.code}]({c.code}.md) | {c.name} | {c.severity} | {c.summary()} |" for c in family]
             lines.append("")
-    lines += ["```{toctree}", ":hidden:", ":glob:", "", *(check.code for check in battery), "```", ""]
+    if gate:
+        lines += [
+            "## The gate",
+            "",
+            "What a comparison with requirements, references and earlier runs finds, beside the checks of one run.",
+            "",
+        ]
+        lines += ["| code | name | severity | what it finds |", "|---|---|---|---|"]
+        lines += [f"| [{page.code}](../gate/{page.code}.md) | {page.name} | {page.severity} | {page.summary()} |" for page in gate]
+        lines.append("")
+    entries = [*(check.code for check in battery), *(f"../gate/{page.code}" for page in gate)]
+    lines += ["```{toctree}", ":hidden:", "", *entries, "```", ""]
     return "\n".join(lines)
-
-
-def lint_page(rule: Lint) -> str:
-    """The page of one lint rule, Markdown."""
-    summary, _, body = rule.page().partition("\n")
-    facts = {
-        "severity": f"`{rule.severity}`",
-        "dialects": ", ".join(f"`{name}`" for name in rule.dialects) or "all",
-        "configs": "whole training configs only" if rule.whole else "also parts of one",
-        "rules": ", ".join(f"[{identity}](../rules.md)" for identity in rule.rules) or "none",
-    }
-    table = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    return f"# {rule.code} {rule.name}\n\n{summary}\n\n| | |\n|---|---|\n{table}\n\n{body.strip()}\n"
 
 
 def lint_index_page(battery: tuple[Lint, ...]) -> str:
@@ -113,7 +93,7 @@ def lint_index_page(battery: tuple[Lint, ...]) -> str:
             lines += [f"## {LINT_FAMILIES.get(prefix, prefix)}", "", "| code | name | severity | what it finds |", "|---|---|---|---|"]
             lines += [f"| [{rule.code}]({rule.code}.md) | {rule.name} | {rule.severity} | {rule.summary()} |" for rule in family]
             lines.append("")
-    lines += ["```{toctree}", ":hidden:", ":glob:", "", *(rule.code for rule in battery), "```", ""]
+    lines += ["```{toctree}", ":hidden:", "", *(rule.code for rule in battery), "```", ""]
     return "\n".join(lines)
 
 
@@ -139,7 +119,7 @@ def rules_page() -> str:
             if rule.seed == key:
                 used = ", ".join(_link(label) for label in (*uses()[rule.id], *advice()[rule.id]))
                 used = f"waits for {later[rule.id].target}" if rule.id in later else used
-                lines.append(f"| {rule.id} | {rule.kind} | {_cell(rule.content)} | {used} |")
+                lines.append(f"| {rule.id} | {rule.kind} | {escaped(rule.content)} | {used} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -154,8 +134,8 @@ def _link(label: str) -> str:
     if kind == "docs":
         return f"[{target.partition('#')[2].replace('-', ' ')}](../{target})"
     if kind in ("profile", "choice") and target:
-        return f"[{kind}](profiles.md) {_cell(target)}"
-    return f"[{label}](conflicts.md)" if kind == "conflict" else _cell(label)
+        return f"[{kind}](profiles.md) {escaped(target)}"
+    return f"[{label}](conflicts.md)" if kind == "conflict" else escaped(label)
 
 
 def profiles_page() -> str:
@@ -194,7 +174,7 @@ def profiles_page() -> str:
     for choice in CHOICES:
         also = ", ".join(str(value) for value in choice.allowed[1:])
         methods, cited = ", ".join(choice.methods), " ".join(choice.rules)
-        lines.append(f"| {choice.parameter} | {methods} | {_cell(str(choice.preferred))} | {_cell(also)} | {cited} |")
+        lines.append(f"| {choice.parameter} | {methods} | {escaped(str(choice.preferred))} | {escaped(also)} | {cited} |")
     return "\n".join([*lines, ""])
 
 
@@ -233,7 +213,7 @@ def conflicts_page() -> str:
     for entry in CONFLICTS:
         guides = ", ".join(names[key] for key in entry.guides)
         cells = (entry.title, guides, entry.resolution, entry.evidence, " ".join(entry.rules))
-        lines.append(f"| {entry.number} | {' | '.join(map(_cell, cells))} |")
+        lines.append(f"| {entry.number} | {' | '.join(map(escaped, cells))} |")
     return "\n".join([*lines, ""])
 
 
@@ -252,35 +232,31 @@ def policy_page() -> str:
         "|---|---|---|---|---|---|",
     ]
     for policy in POLICIES:
-        carried = ", ".join((*(f"`{cause}`" for cause in policy.causes), *(["lint"] if policy.linted else []))) or _cell(policy.waiting)
+        carried = ", ".join((*(f"`{cause}`" for cause in policy.causes), *(["lint"] if policy.linted else []))) or escaped(policy.waiting)
         steps = "; ".join(f"{number}. {step}" for number, step in enumerate(policy.steps, start=1))
-        cells = f"{_cell(policy.symptom)} | {_cell(steps)} | {_cell(policy.guard)} | {carried} | {' '.join(policy.rules)}"
+        cells = f"{escaped(policy.symptom)} | {escaped(steps)} | {escaped(policy.guard)} | {carried} | {' '.join(policy.rules)}"
         lines.append(f"| {policy.id} | {cells} |")
     return "\n".join([*lines, "", *_items("Planning", PLANNING), *_items("Besides", BESIDES)])
 
 
 def _items(title: str, items: tuple[Item, ...]) -> list[str]:
     lines = [f"## {title}", "", "| | about | rule | rows |", "|---|---|---|---|"]
-    return [*lines, *(f"| {item.id} | {_cell(item.title)} | {_cell(item.text)} | {' '.join(item.rules)} |" for item in items), ""]
-
-
-def _cell(text: str) -> str:
-    """Plain text that is safe in a Markdown table."""
-    for character in "\\`*_{}[]<>#|$~":
-        text = text.replace(character, "\\" + character)
-    return text
+    return [*lines, *(f"| {item.id} | {escaped(item.title)} | {escaped(item.text)} | {' '.join(item.rules)} |" for item in items), ""]
 
 
 def write_pages(app: Sphinx) -> None:
     """Write all pages, and remove those of checks that are gone."""
     from diag.battery import checks
+    from diag.gate import pages as pages_of_the_gate
     from diag.linting import lints
 
     folder = Path(app.srcdir) / "_generated"
-    battery = checks()
-    pages = {"rules.md": rules_page(), "checks/index.md": index_page(battery)}
+    battery, gate = checks(), pages_of_the_gate()
+    pages = {"rules.md": rules_page(), "checks/index.md": index_page(battery, gate)}
+    pages |= {f"gate/{page.code}.md": gate_page(page) for page in gate}
     pages |= {f"checks/{check.code}.md": check_page(check) for check in battery}
     pages |= {"lint/index.md": lint_index_page(lints())} | {f"lint/{rule.code}.md": lint_page(rule) for rule in lints()}
+    pages |= {f"keys/{dialect}.md": text for dialect, text in key_tables().items()}
     pages |= {"profiles.md": profiles_page(), "conflicts.md": conflicts_page(), "policy.md": policy_page()}
     for path in folder.rglob("*.md"):
         if path.relative_to(folder).as_posix() not in pages:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import diag
 from diag.adapters import Folder
 from diag.adapters.json_history import ADAPTER
 from diag.errors import InputError
@@ -144,3 +145,10 @@ def test_broken_files(text: str, tmp_path: Path) -> None:
     path.write_text(text)
     source = ADAPTER.find_file(path)
     assert source is None
+
+
+def test_a_report_of_diag_in_the_folder_of_its_run_is_no_history(tmp_path: Path) -> None:
+    (tmp_path / "history.json").write_text(json.dumps({"loss": [2.0 / (step + 1) for step in range(30)]}))
+    before = diag.analyze(tmp_path)
+    (tmp_path / "report.json").write_text(before.to_json())
+    assert diag.analyze(tmp_path).to_json() == before.to_json()

@@ -6,14 +6,9 @@ import http.server
 import math
 import os
 import shutil
-import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,16 +20,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
 from mlflow.entities import Metric
+from tracking import tracking_server
 
+import diag
 from diag.adapters.mlflow import ADAPTER
 from diag.adapters.mlflow_files import parse_metric
 from diag.adapters.mlflow_runs import Selection
 from diag.errors import InputError
 from diag.loading import load
 from diag.run import Run
-
-HEALTH_SECONDS = 180.0
-"""Seconds that a tracking server may take to start."""
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 
@@ -121,33 +115,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, database: tuple[Path, dict[
     """A tracking server on a copy of the database, with one more experiment logged through it: its address, and run name to id."""
     folder = tmp_path_factory.mktemp("server")
     shutil.copy(database[0], folder)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1", "--default-artifact-root", str(folder / "artifacts")]
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
-    try:
-        deadline = time.monotonic() + HEALTH_SECONDS
-        while True:
-            try:
-                with urllib.request.urlopen(f"{address}/health", timeout=2):
-                    break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError((folder / "server.log").read_text()[-3000:]) from None
-                time.sleep(0.2)
+    with tracking_server(folder, "--default-artifact-root", folder / "artifacts") as address:
         client = MlflowClient(address)
         yield address, {**database[1], "d": log_run(client, "t/w o", "d")}
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 # --- the file store ---------------------------------------------------------------------------------------------------------
@@ -380,12 +350,14 @@ def test_all_stores_give_the_same_run(
 
 
 @contextmanager
-def answering(status: int, body: bytes, kind: str) -> Iterator[str]:
-    """A server that gives one answer to everything: its address."""
+def answering(status: int, body: bytes, kind: str, logins: list[str | None] | None = None) -> Iterator[str]:
+    """A server that gives one answer to everything: its address. It notes the login of every request."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if logins is not None:
+                logins.append(self.headers["Authorization"])
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
@@ -423,6 +395,34 @@ def test_other_servers_are_one_line(status: int, body: bytes, kind: str, words: 
         load("mlflow:x", tracking_uri=address)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("login", "variables", "header"),
+    [
+        ("us%40er:p%3Aw@", {}, "Basic dXNAZXI6cDp3"),
+        ("", {"USERNAME": "u", "PASSWORD": "p"}, "Basic dTpw"),
+        ("a:b@", {"USERNAME": "u", "PASSWORD": "p"}, "Basic YTpi"),
+        ("", {"TOKEN": "t"}, "Bearer t"),
+        ("", {}, None),
+    ],
+)
+def test_a_login_is_sent_and_never_told(
+    login: str, variables: dict[str, str], header: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("USERNAME", "PASSWORD", "TOKEN"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
+    logins: list[str | None] = []
+    with answering(403, b"", "text/plain", logins) as address:
+        uri = address.replace("http://", f"mlflow://{login}") + "/e"
+        with pytest.raises(InputError) as error:
+            load(uri)
+        report = diag.analyze([uri, tmp_path])
+    assert set(logins) == {header}
+    assert str(error.value).startswith(f"{address}: refuses access (HTTP 403); set MLFLOW_TRACKING_USERNAME")
+    assert "@" not in report.to_json()
 
 
 def test_a_proxy_is_not_asked_for_a_server_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,9 @@ from typing import Any, Final
 import pytest
 from ruamel.yaml import YAML
 
+from diag import dialects
 from diag.config_files import load
-from diag.dialects import detect
+from diag.dialects import detect, recognition
 from diag.dialects.table import CONVERSIONS, DETECTION_SCORE, Row, documented, rows, scores
 from diag.dialects.values import canonical_value
 from diag.vocabulary import HYPERPARAMETERS
@@ -276,3 +277,8 @@ def test_litgpt_s_refusals_are_scopes() -> None:
 def test_what_deepspeed_removed_is_said_to_be_removed(key: str) -> None:
     row = row_of("deepspeed", key)
     assert row is not None and row.until.startswith("0.19.")
+
+
+def test_a_table_is_enough_for_a_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recognition, "DIALECTS", (*recognition.DIALECTS, "a-table"))
+    assert dialects.load("a-table").name == "a-table"

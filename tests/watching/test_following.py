@@ -159,13 +159,21 @@ class TestChanges:
 
     def test_an_unreadable_log_that_becomes_readable(self, tmp_path: Path) -> None:
         log = tmp_path / "log.jsonl"
-        log.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", encoding="utf-8")
+        log.write_text("no JSON at all\n" * 10, encoding="utf-8")
         events = watched(log)
         trouble = until(events, Trouble)
         assert isinstance(trouble, Trouble)
-        assert "Git LFS pointer" in trouble.problem.message
+        assert "are not JSON objects" in trouble.problem.message
         log.write_text(rows(1, 30), encoding="utf-8")
         assert isinstance(until(events, Started), Started)
+
+    @pytest.mark.parametrize("content", ["", "step,loss\n", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"])
+    def test_what_is_no_log_yet_is_waited_for(self, content: str, tmp_path: Path) -> None:
+        log = tmp_path / "metrics.csv"
+        log.write_text(content, encoding="utf-8")
+        (finished,) = watched(log, wait=0.4)
+        assert isinstance(finished, Finished)
+        assert (finished.reason, finished.exit_code()) == ("no-log", 3)
 
     @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
     def test_permissions_that_are_given_later(self, tmp_path: Path) -> None:

@@ -142,9 +142,9 @@ class TestNewestRows:
         assert monitor.glance(healthy(n=100).nan(at=0.9).run()) == []
 
     def test_only_what_was_asked_for(self) -> None:
-        from diag.analysis import make_settings
+        from diag.analysis import checked
 
-        monitor = Monitor(make_settings(ignore=["DIV"]))
+        monitor = Monitor(lambda run: checked(ignore=["DIV"]))
         monitor.see(healthy(n=100).run())
         assert monitor.glance(healthy(n=200).nan(at=0.9).run()) == []
 
