@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
 
     from diag import loading
+    from diag.check import Finding
     from diag.replayed import Replayed
 
 T = TypeVar("T")
+Sift = Callable[[list["Finding"]], list["Finding"]]
+"""Chooses the findings that count, of those that the checks came to."""
 Progress = Callable[[int, int, str], None]
 """Called after each file read and each run judged: how many are done, how many are known, and which one it was."""
 
@@ -245,10 +248,15 @@ def _judge(pair: tuple[Run, Settings]) -> tuple[RunReport, list[Problem]]:
     return judge(*pair)
 
 
-def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Problem]]:
+def judge(run: Run, settings: Settings = Settings(), *, sift: Sift | None = None) -> tuple[RunReport, list[Problem]]:
     """Examine, diagnose and prescribe for one run that was read already.
 
     A crash of one part is a bug; it becomes a problem, and the other parts still say what they can.
+
+    Args:
+        run: the run.
+        settings: what the user decided.
+        sift: what to conclude from, of all that was found; everything if None.
     """
     from diag.battery import examine
     from diag.diagnosis import Diagnosis, diagnose
@@ -276,6 +284,7 @@ def judge(run: Run, settings: Settings = Settings()) -> tuple[RunReport, list[Pr
     if settings.thresholds and (note := _judged_by(settings.thresholds)) not in run.notes:
         run.notes.append(note)
     findings, skipped, crashes, examined = examine(run, settings.select, settings.ignore, settings.thresholds)
+    findings = findings if sift is None else sift(findings)
     problems += [_crash(run, f"check {crash.code}", crash.error) for crash in crashes]
     unknown = Diagnosis(INCONCLUSIVE, 0.0)
     diagnosis = guarded("the diagnosis", lambda: diagnose(run, findings), unknown) if examined or crashes else unknown

@@ -167,6 +167,9 @@ def examine(run: Run, select: Iterable[str] = (), ignore: Iterable[str] = (), th
         if examination.is_reward_driven and not check.reward_logs:
             result.skipped.append(Skipped(check.code, "a reward-driven run; its loss does not measure progress"))
             continue
+        if run.ongoing and check.premature:
+            result.skipped.append(Skipped(check.code, f"the run is still going on: {check.premature}"))
+            continue
         if reason := missing(check, run):
             result.skipped.append(Skipped(check.code, reason))
             continue

@@ -123,6 +123,14 @@ class Check(Documented):
     """Canonical metrics without which the check is skipped; ``eval/loss`` is met by any evaluation loss."""
     reward_logs: ClassVar[bool] = False
     """Whether the check also applies to reward-driven runs (GRPO, PPO, DPO), whose loss does not measure progress."""
+    premature: ClassVar[str] = ""
+    """Why the check says nothing of a run that is still going on; "" where it can."""
+    patience: ClassVar[float] = 0.05
+    """Share of the steps so far, or of half of those planned where that is more, for which a finding must have stood before it is told of
+    a run that is still going on. 0 for what one look shows for good: a NaN, a setting. ``benchmarks/watch_prefixes.py`` measures what comes
+    of it in false alarms and delay."""
+    momentary: ClassVar[bool] = False
+    """Whether single values show it, so that it can be asked of the newest rows alone, where a log is too long to be read at once."""
     thresholds: ClassVar[tuple[Threshold, ...]] = ()
     """Numbers that users may set; ``Examination.threshold`` says what they are for this run."""
 

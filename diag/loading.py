@@ -113,6 +113,14 @@ def discover(
     return [_find_file(place, chosen, report)]
 
 
+def is_uri(path: str) -> bool:
+    """Whether this is no path here but a URI that an adapter reads."""
+    match = _URI.match(path)
+    if match is None or Path(path).exists():
+        return False
+    return any(match[1].lower() in adapter.schemes for adapter in registry.registry().adapters.values())
+
+
 def _find_uri(uri: str, scheme: str, chosen: Adapter | None, tracking_uri: str | None) -> Source:
     adapters = [chosen] if chosen else list(registry.registry().adapters.values())
     for candidate in adapters:
@@ -263,8 +271,10 @@ def settle(
     named: bool = False,
     problems: Sequence[Problem] = (),
     on_problem: Callable[[Problem], None] | None = None,
+    freshest: bool = False,
 ) -> list[Run]:
-    """The distinct runs of the readings, with unique ids and relative paths.
+    """The distinct runs of the readings, with unique ids and relative paths; of two formats of one run the more faithful one, or the
+    one that has come furthest if ``freshest``.
 
     Args:
         readings: what was read.
@@ -280,7 +290,7 @@ def settle(
     done = list(readings)
     failed = list(problems) + [reading.problem for reading in done if reading.problem is not None]
     base = Path(os.fspath(path))
-    runs = merged([run for reading in done for run in reading.runs], keep_empty=named or not base.is_dir())
+    runs = merged([run for reading in done for run in reading.runs], keep_empty=named or not base.is_dir(), freshest=freshest)
     if not runs:
         if failed:
             first = failed[0]

@@ -125,8 +125,8 @@ class RunReport:
             "confidence": plain(diagnosis.confidence),
             "causes": [{"cause": c.cause, "score": plain(c.score), "because": list(c.because)} for c in diagnosis.causes],
             "questions": list(diagnosis.questions),
-            "findings": [_finding(finding) for finding in self.findings],
-            "accepted": [{"finding": _finding(a.finding), "reason": a.reason, "by": a.by} for a in self.accepted],
+            "findings": [finding_to_dict(finding) for finding in self.findings],
+            "accepted": [{"finding": finding_to_dict(a.finding), "reason": a.reason, "by": a.by} for a in self.accepted],
             "examined": list(self.examined),
             "requirements": [
                 {"requirement": r.requirement, "metric": r.metric, "value": plain(r.value), "step": r.step, "met": r.is_met}
@@ -324,7 +324,8 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def finding_to_dict(finding: Finding) -> dict[str, Any]:
+    """A finding as strict JSON."""
     return {
         "code": finding.code,
         "name": finding.name,

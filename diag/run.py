@@ -187,6 +187,7 @@ class Run:
         root: absolute folder of the run on this machine, "" for remote runs.
         files: absolute paths of the files it was read from, in reading order; () for remote runs.
         config: every key of the run's configuration under its native name, nested keys joined by dots.
+        ongoing: whether it is to be judged as one that still goes on; said by who follows it, never by an adapter.
         origins: where trackers keep it; several where one training was logged to several.
     """
 
@@ -206,6 +207,7 @@ class Run:
     root: str = ""
     files: tuple[str, ...] = ()
     config: dict[str, Hyperparameter] = field(default_factory=dict)
+    ongoing: bool = False
     origins: list[Origin] = field(default_factory=list)
 
     def curve(self, metric: str) -> Curve | None:

@@ -40,6 +40,7 @@ class InterruptedEarly(Check):
     name = "interrupted-early"
     severity = INFO
     reward_logs = True
+    premature = "it has not ended"
     thresholds = (Threshold("complete", COMPLETE, "share of the planned steps", 0.0, 1.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:

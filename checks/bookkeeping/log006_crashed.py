@@ -57,6 +57,7 @@ class Crashed(Check):
     severity = ERROR
     rules = ("S0-046", "S0-047", "S1-070", "S1-210")
     reward_logs = True
+    premature = "training may go on after an error that is caught, or be started again"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """One finding a kind of crash."""

@@ -43,6 +43,8 @@ class NonfiniteLoss(Check):
     severity = ERROR
     rules = ("S0-044", "S1-063", "S1-088")
     reward_logs = True
+    patience = 0.0
+    momentary = True
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """One finding a loss that became non-finite."""

@@ -38,6 +38,7 @@ class EvalMissing(Check):
     severity = INFO
     needs = ("train/loss",)
     rules = ("S1-003", "S1-004", "S3-112", "S3-188", "S3-190", "S3-191", "S3-192")
+    premature = "it may yet be evaluated"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one remark."""

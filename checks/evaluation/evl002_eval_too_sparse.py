@@ -44,6 +44,7 @@ class EvalTooSparse(Check):
     severity = INFO
     needs = ("eval/loss",)
     rules = ("S1-187", "S3-177", "S3-178", "S3-179", "S3-190")
+    premature = "more evaluations may follow"
     thresholds = (
         Threshold("fewest", FEWEST, "evaluations", 0, 1_000_000),
         Threshold("few", FEW, "evaluations", 0, 1_000_000),

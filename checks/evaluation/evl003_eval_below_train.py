@@ -91,6 +91,7 @@ class EvalBelowTrain(Check):
     severity = WARNING
     needs = ("train/loss", "eval/loss")
     rules = ("S1-003", "S1-077", "S1-108", "S3-047", "S3-191")
+    premature = "a gap between training and evaluation loss may still open"
     thresholds = (
         Threshold("repeats", REPEATS, "epochs", 1.0, 1e6),
         Threshold("no_gap", NO_GAP, "log units", 0.0, 10.0),

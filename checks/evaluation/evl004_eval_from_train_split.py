@@ -35,6 +35,7 @@ class EvalFromTrainSplit(Check):
     name = "eval-from-train-split"
     severity = WARNING
     rules = ("S1-003", "S1-107", "S1-108")
+    patience = 0.0
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

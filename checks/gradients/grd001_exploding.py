@@ -56,6 +56,7 @@ class ExplodingGradients(Check):
     severity = WARNING
     needs = ("grad_norm",)
     rules = ("S1-088", "S3-173")
+    patience = 0.1
     thresholds = (
         Threshold("growth", GROWTH, "ratio of norms", 1.0, 1e9),
         Threshold("jump", JUMP, "ratio of norms", 1.0, 1e9),

@@ -33,6 +33,7 @@ class ClippingMissing(Check):
     severity = INFO
     needs = ()
     rules = ("S1-087", "S1-088")
+    patience = 0.0
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

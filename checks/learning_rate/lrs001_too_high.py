@@ -84,6 +84,7 @@ class LearningRateTooHigh(Check):
     severity = WARNING
     needs = ()
     rules = ("S0-044", "S1-062", "S3-183", "S3-184")
+    patience = 0.5
     thresholds = (Threshold("evidence", EVIDENCE, "nats", 0.0, 100.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:

@@ -48,6 +48,7 @@ class LearningRateTooLow(Check):
     severity = WARNING
     needs = ()
     rules = ("S1-059", "S1-060", "S3-034")
+    premature = "the loss has not had all of its steps to fall, nor the rate to rise"
     thresholds = (Threshold("evidence", EVIDENCE, "nats", 0.0, 100.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:

@@ -46,6 +46,7 @@ class NeverWarmsUp(Check):
     severity = WARNING
     needs = ()
     rules = ("S1-142", "S3-056", "S3-058")
+    premature = "the warmup may still be going on"
     thresholds = (Threshold("longest", LONGEST, "share of the run", 0.0, 1.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:

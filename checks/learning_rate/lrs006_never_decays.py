@@ -44,6 +44,7 @@ class NeverDecays(Check):
     severity = INFO
     needs = ()
     rules = ("S0-007", "S3-015")
+    premature = "the rate may still decay"
     thresholds = (Threshold("constant", CONSTANT, "share of the peak", 0.0, 1.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:

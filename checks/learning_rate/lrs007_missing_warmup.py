@@ -39,6 +39,7 @@ class MissingWarmup(Check):
     severity = WARNING
     needs = ()
     rules = ("S1-144", "S3-011", "S3-017", "S3-058")
+    patience = 0.0
     thresholds = (Threshold("shortest", SHORTEST, "share of the run", 0.0, 1.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:

@@ -48,6 +48,7 @@ class NoisyLoss(Check):
     severity = WARNING
     needs = ("train/loss",)
     rules = ("S1-068", "S3-120", "S3-122")
+    patience = 0.1
     thresholds = (
         Threshold("notable", NOTABLE, "log units", 0.0, 100.0),
         Threshold("extreme", EXTREME, "log units", 0.0, 100.0),

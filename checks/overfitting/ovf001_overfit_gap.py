@@ -67,6 +67,7 @@ class OverfitGap(Check):
     severity = WARNING
     needs = ("eval/loss",)
     rules = ("S0-045", "S1-075", "S3-114", "S3-205")
+    patience = 0.1
     thresholds = (
         Threshold("problem", PROBLEM, "relative rise", 0.0, 100.0),
         Threshold("significant", SIGNIFICANT, "relative rise", 0.0, 100.0),

@@ -47,6 +47,7 @@ class OverfitOnset(Check):
     severity = INFO
     needs = ("eval/loss", "train/loss")
     rules = ("S1-074",)
+    patience = 0.1
     thresholds = (
         Threshold("tail_share", TAIL_SHARE, "share of the run", 0.0, 1.0),
         Threshold("train_fall", TRAIN_FALL, "ratio of losses", 1.0, 1e6),

@@ -52,6 +52,7 @@ class Memorization(Check):
     severity = INFO
     needs = ("train/loss",)
     rules = ("S3-012", "S3-188")
+    patience = 0.1
     thresholds = (
         Threshold("low_loss", LOW_LOSS, "nats a token", 0.0, 100.0),
         Threshold("factor", FACTOR, "ratio of losses", 1.0, 1e6),

@@ -38,6 +38,7 @@ class BestCheckpointNotLast(Check):
     severity = INFO
     needs = ("eval/loss",)
     rules = ("S1-074", "S3-176")
+    premature = "the evaluation loss may still improve"
     thresholds = (Threshold("worth", WORTH, "log units", 0.0, 10.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:

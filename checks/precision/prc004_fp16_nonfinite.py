@@ -41,6 +41,7 @@ class Fp16Nonfinite(Check):
     severity = ERROR
     rules = ("S3-168", "S3-169", "S3-170")
     reward_logs = True
+    patience = 0.0
     thresholds = (Threshold("grew", GREW, "ratio of losses", 1.0, 1e9),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:

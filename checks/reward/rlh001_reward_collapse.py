@@ -43,6 +43,7 @@ class RewardCollapse(Check):
     needs = ("reward",)
     rules = ("S1-177",)
     reward_logs = True
+    patience = 0.1
     thresholds = (
         Threshold("lost", LOST, "share of the gain", 0.0, 10.0),
         Threshold("significant", SIGNIFICANT, "standard errors", 0.0, 100.0),

@@ -47,6 +47,7 @@ class KlBlowUp(Check):
     severity = WARNING
     needs = ("kl",)
     reward_logs = True
+    premature = "the level at which the divergence settles is not known yet"
     thresholds = (
         Threshold("growth", GROWTH, "ratio of divergences", 1.0, 1e9),
         Threshold("smallest", SMALLEST, "nats", 0.0, 1e6),

@@ -48,6 +48,7 @@ class RewardFlat(Check):
     needs = ("reward",)
     rules = ("S1-060", "S3-123")
     reward_logs = True
+    premature = "the reward may still rise"
     thresholds = (
         Threshold("risen", RISEN, "standard errors", 0.0, 100.0),
         Threshold("silent", SILENT, "share of the rewards", 0.0, 1.0),

@@ -45,6 +45,7 @@ class PreferenceMargin(Check):
     name = "preference-margin"
     severity = INFO
     reward_logs = True
+    premature = "the margin may still grow"
     thresholds = (Threshold("chance", CHANCE, "accuracy", 0.0, 1.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:

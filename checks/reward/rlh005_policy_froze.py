@@ -50,6 +50,7 @@ class PolicyFroze(Check):
     needs = ("reward", "grad_norm")
     rules = ("S1-177",)
     reward_logs = True
+    patience = 0.25
     thresholds = (
         Threshold("dead", DEAD, "ratio of norms", 0.0, 1.0),
         Threshold("risen", RISEN, "standard errors", 0.0, 100.0),

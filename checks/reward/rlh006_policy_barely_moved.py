@@ -46,6 +46,7 @@ class PolicyBarelyMoved(Check):
     needs = ("reward", "kl")
     rules = ("S1-060", "S3-123")
     reward_logs = True
+    premature = "the policy is still on its way"
     thresholds = (
         Threshold("near", NEAR, "nats", 0.0, 1e6),
         Threshold("risen", RISEN, "relative rise", 0.0, 1e6),

@@ -57,6 +57,7 @@ class Oscillation(Check):
     severity = WARNING
     needs = ("train/loss",)
     rules = ("S1-062", "S3-033", "S3-120", "S3-121")
+    patience = 0.25
     thresholds = (
         Threshold("growth", GROWTH, "ratio of swings", 1.0, 1e6),
         Threshold("amplitude", AMPLITUDE, "log units", 0.0, 100.0),

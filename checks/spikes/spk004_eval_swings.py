@@ -47,6 +47,7 @@ class EvalSwings(Check):
     severity = WARNING
     needs = ("eval/loss",)
     rules = ("S1-062", "S3-121")
+    patience = 0.1
     thresholds = (
         Threshold("notable", NOTABLE, "log units", 0.0, 100.0),
         Threshold("wild", WILD, "log units", 0.0, 100.0),

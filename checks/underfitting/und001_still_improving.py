@@ -93,6 +93,7 @@ class StillImproving(Check):
     severity = WARNING
     needs = ()
     rules = ("S1-073", "S3-118", "S3-119")
+    premature = "a loss that still falls is what it should do"
     thresholds = (
         Threshold("gain_hot", GAIN_HOT, "log units", 0.0, 10.0),
         Threshold("gain_cold", GAIN_COLD, "log units", 0.0, 10.0),

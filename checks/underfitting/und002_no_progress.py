@@ -103,6 +103,7 @@ class NoProgress(Check):
     severity = ERROR
     needs = ("train/loss",)
     rules = ("S1-059", "S1-076", "S3-034")
+    patience = 0.5
     thresholds = (Threshold("moved", MOVED, "log units", 0.0, 1.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:

@@ -39,6 +39,7 @@ class MinimalImprovement(Check):
     severity = INFO
     needs = ("eval/loss",)
     rules = ("S3-123", "S3-124", "S3-125")
+    premature = "how much it improves on its first evaluation is known at its end"
     thresholds = (Threshold("minimal", MINIMAL, "relative fall", 0.0, 1.0),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:

@@ -39,6 +39,7 @@ class AdapterCapacity(Check):
     severity = WARNING
     needs = ()
     rules = ("S0-048", "S1-084", "S2-044", "S3-067")
+    premature = "where the loss levels off is known at its end"
 
     def examine(self, examination: Examination) -> Iterator[Finding]:
         """At most one finding."""

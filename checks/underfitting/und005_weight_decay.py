@@ -44,6 +44,7 @@ class WeightDecay(Check):
     severity = WARNING
     needs = ()
     rules = ("S1-081", "S1-082", "S3-077")
+    premature = "where the loss stops is known at its end"
     thresholds = (Threshold("excessive", EXCESSIVE, "weight decay", 0.0, 1e6),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:

@@ -45,6 +45,7 @@ class EarlyPlateau(Check):
     severity = INFO
     needs = ("train/loss",)
     rules = ("S1-061", "S1-076")
+    premature = "a plateau may still be left"
     thresholds = (
         Threshold("early", EARLY, "share of the run", 0.0, 0.5),
         Threshold("flat", FLAT, "log units", 0.0, 10.0),

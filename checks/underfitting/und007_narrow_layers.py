@@ -46,6 +46,7 @@ class NarrowLayers(Check):
     severity = WARNING
     needs = ()
     rules = ("S1-200",)
+    premature = "where the loss levels off is known at its end"
     thresholds = (Threshold("narrow", NARROW, "units", 1, 1_000_000),)
 
     def examine(self, examination: Examination) -> Iterator[Finding]:

@@ -61,6 +61,7 @@ class BarelyFitted(Check):
     severity = WARNING
     needs = ("train/loss", "eval/loss")
     rules = ("S1-059", "S1-069", "S1-073", "S1-200")
+    premature = "a gap between training and evaluation loss may still open"
     thresholds = (
         Threshold("gap", GAP, "log units", 0.0, 10.0),
         Threshold("fall", FALL, "log units", 0.0, 10.0),

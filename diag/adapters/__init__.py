@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from diag.run import Run
 
@@ -41,6 +41,10 @@ class Source:
     files: tuple[Path, ...] = ()
     uri: str = ""
     options: tuple[tuple[str, str], ...] = field(default=())
+
+
+WRITING: Final = ("writing", "true")
+"""Option of a source that is still being written: what stands behind the last line end of a text is not a line yet."""
 
 
 class Adapter(Protocol):

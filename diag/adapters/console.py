@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from diag.adapters import Folder, Source
-from diag.adapters.tolerant_json import decode, read_bytes
+from diag.adapters import WRITING, Folder, Source
+from diag.adapters.tolerant_json import decode, read_bytes, whole_lines
 from diag.errors import InputError, NothingThereError
 from diag.run import Run
 
@@ -116,7 +116,8 @@ class ConsoleAdapter:
         failure: InputError | None = None
         for path in source.files:
             try:
-                text, remarks = decode(read_bytes(path))
+                data = read_bytes(path)
+                text, remarks = decode(whole_lines(data) if WRITING in source.options else data)
             except InputError as error:
                 failure = failure or error
                 continue

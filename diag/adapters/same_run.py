@@ -62,13 +62,16 @@ _OFFSETS: Final = (0, 1, -1)
 """Steps counted from 0 in one log and from 1 in the other."""
 
 
-def merged(runs: Iterable[Run], *, keep_empty: bool) -> list[Run]:
+def merged(runs: Iterable[Run], *, keep_empty: bool, freshest: bool = False) -> list[Run]:
     """The distinct runs, in their order.
 
     A run that another, more faithful source also tells is dropped and named in a note on that one; what only it
     knows (crash lines, hyperparameters, whether training ended, checkpoints) moves over. A source without any
     curve joins the one run of its folder; where it stands alone it is kept when ``keep_empty``, or when it says
     something (a crash, or a trainer that logged nothing), and dropped when other runs were found.
+
+    With ``freshest`` the source that has come furthest is kept: while a run goes on, a ``trainer_state.json`` is as old as the last
+    checkpoint, and an event file is not.
     """
     everything = list(runs)
     homes: dict[Path, list[int]] = {}
@@ -77,7 +80,7 @@ def merged(runs: Iterable[Run], *, keep_empty: bool) -> list[Run]:
     dropped: set[int] = set()
     for members in homes.values():
         if len(members) > 1:
-            dropped |= _fold([everything[index] for index in members], members)
+            dropped |= _fold([everything[index] for index in members], members, freshest=freshest)
     rest = [run for index, run in enumerate(everything) if index not in dropped]
     if keep_empty:
         return rest
@@ -118,9 +121,14 @@ def _fidelity_of(name: str) -> int:
     return registry.get(name).fidelity
 
 
-def _fold(members: Sequence[Run], indices: Sequence[int]) -> set[int]:
+def _fold(members: Sequence[Run], indices: Sequence[int], *, freshest: bool) -> set[int]:
     """Fold the runs of one folder together; the indices of those that were dropped."""
-    order = sorted(range(len(members)), key=lambda i: (_empty(members[i]), -_fidelity(members[i]), -members[i].steps, i))
+
+    def rank(index: int) -> tuple[int, int]:
+        best = (-_fidelity(members[index]), -members[index].steps)
+        return best[::-1] if freshest else best
+
+    order = sorted(range(len(members)), key=lambda i: (_empty(members[i]), *rank(i), i))
     kept: list[int] = []
     twins: dict[int, list[int]] = {}
     for position in order:

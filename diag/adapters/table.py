@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from diag.adapters import Folder, Source, tolerant_json
+from diag.adapters import WRITING, Folder, Source, tolerant_json
 from diag.adapters.aliases import canonical_names
 from diag.adapters.records import EPOCH_KEYS, STEP_KEYS, Records, is_eval, is_loss, is_reward, to_columns, wall_times
 from diag.adapters.table_rows import Lines, read_csv, read_jsonl, split_header
@@ -122,7 +122,7 @@ class TableAdapter:
         failure: InputError | None = None
         for path in source.files:
             try:
-                parts.append((path, self._lines(path, notes)))
+                parts.append((path, self._lines(path, notes, writing=WRITING in source.options)))
             except InputError as error:
                 failure = failure or error
                 notes.append(f"{path.name} was passed over: {error.problem}")
@@ -134,8 +134,11 @@ class TableAdapter:
             run.notes = notes + run.notes
         return runs
 
-    def _lines(self, path: Path, notes: list[str]) -> Lines:
-        text, remarks = tolerant_json.decode(tolerant_json.read_bytes(path))
+    def _lines(self, path: Path, notes: list[str], *, writing: bool) -> Lines:
+        data = tolerant_json.read_bytes(path)
+        if writing and self.name == "csv":  # half a line of JSON is no JSON, but half a number is another number
+            data = tolerant_json.whole_lines(data)
+        text, remarks = tolerant_json.decode(data)
         lines = read_csv(text, path) if self.name == "csv" else read_jsonl(text, path, is_config)
         notes.extend(f"{path.name}: {remark}" for remark in remarks + lines.notes)
         keys = list(lines.records.columns)

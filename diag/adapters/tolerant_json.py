@@ -45,6 +45,13 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
+def whole_lines(data: bytes) -> bytes:
+    """The bytes up to the last line end or carriage return; all of them in UTF-16 and UTF-32, where an end is more than a byte."""
+    if data.startswith(tuple(mark for mark, encoding in _MARKS if not encoding.startswith("utf-8"))):
+        return data
+    return data[: max(data.rfind(b"\n"), data.rfind(b"\r")) + 1]
+
+
 def unreadable(path: Path, error: OSError) -> InputError:
     """The InputError for an operating-system error."""
     problem = (error.strerror or type(error).__name__).lower()

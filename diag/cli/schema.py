@@ -11,6 +11,7 @@ from diag.cli.common import OUTPUT, write_output
 
 SCHEMAS: Final = {
     "report": "report/schema.json",
+    "watch": "report/watch_schema.json",
     "lint": "report/lint_schema.json",
     "fix": "report/fix_schema.json",
     "replay": "report/replay_schema.json",
@@ -28,7 +29,7 @@ SCHEMAS: Final = {
 def command(name: str, output: str | None, debug: bool) -> None:
     """Print the JSON Schema of what a command writes with --format json, or of the configuration.
 
-    NAME is report (diag analyze; the default), lint, fix, replay, lr-find, batch-find or config (diag.toml).
+    NAME is report (diag analyze; the default), watch, lint, fix, replay, lr-find, batch-find or config (diag.toml).
     """
     import diag
     from diag.choices import choose

@@ -51,6 +51,17 @@ def render(report: Report, layout: Layout) -> str:
     return "\n".join(line.rstrip() for line in lines).rstrip("\n") + "\n"
 
 
+def headline(entry: RunReport, layout: Layout) -> list[str]:
+    """The title of one run and the chart of its loss, for a view that is drawn again and again."""
+    page = _Page(layout)
+    return [*page.title(entry), *page.chart(entry)]
+
+
+def finding_lines(finding: Finding, layout: Layout) -> list[str]:
+    """One finding by itself: its code and name, then its message."""
+    return list(_Page(layout).finding(finding))
+
+
 class _Page:
     """Lays text out for one terminal."""
 

@@ -31,6 +31,7 @@ def check_page(check: Check) -> str:
         "severity": f"`{check.severity}`",
         "needs": ", ".join(f"`{metric}`" for metric in check.needs) or "nothing in particular",
         "reward-driven runs": "also judged" if check.reward_logs else "skipped",
+        "[while a run goes on](../../watch.md)": _ongoing(check),
         "rules": _rules(check),
     }
     parts = [_head(check, summary, facts)]
@@ -42,6 +43,13 @@ def check_page(check: Check) -> str:
         parts += ["## A run that nearly has it", _figure(check, specimen.silent, specimen.panels, specimen.lacks)]
     parts += [_thresholds(check), _related(check)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _ongoing(check: Check) -> str:
+    """What a check says of a run that has not ended, in a phrase."""
+    if check.premature:
+        return f"skipped: {check.premature}"
+    return f"told once it has stood for {100 * check.patience:.0f}% of the steps" if check.patience else "told at once"
 
 
 def lint_page(rule: Lint) -> str:
