@@ -110,9 +110,14 @@ def deliver(
         tracking_uri: of an MLflow server or store.
         quiet: show only the runs that fail.
         allow_unjudged: what could not be judged is no failure.
+
+    Raises:
+        UsageError: a report would be written over a log that was read.
     """
     from diag.report import renderer
 
+    wanted = tuple(wanted)
+    refuse_inputs(wanted, [file for entry in report.runs for file in entry.run.files])
     write_reports(wanted, lambda name, layout: renderer(name)(report, layout), quiet=quiet, **layout_of(call))
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)
