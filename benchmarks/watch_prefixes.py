@@ -72,10 +72,11 @@ def labelled(folder: Path) -> Iterator[Labelled]:
         except DiagError as error:
             print(f"left out: {error}", file=sys.stderr)
             continue
-        verdict = label.get("verdict") or (HEALTHY if label.get("class") == "healthy" else label["accepted"][0])
-        if label.get("class") in (None, "healthy", "sick") and label.get("verdict", verdict):
+        accepted = tuple(label["accepted"])
+        verdict = label.get("verdict", HEALTHY if label.get("class") == "healthy" else next(iter(accepted), None))
+        if verdict is not None and label.get("class") in (None, "healthy", "sick", "overfit"):
             run = max(runs, key=lambda one: sum(map(len, one.curves.values())))
-            yield Labelled(label.get("id") or label["run"], run, verdict, tuple(label["accepted"]))
+            yield Labelled(label.get("id") or label["run"], run, verdict, accepted)
 
 
 def synthetic(count: int) -> Iterator[Labelled]:
