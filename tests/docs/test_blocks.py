@@ -42,6 +42,7 @@ NOT_RUN: dict[tuple[str, str], tuple[int, str]] = {
     ("docs/gate-reference.md", "sh"): (1, "runs benchmarks on models that are the reader's"),
     ("docs/gate-reference.md", "text"): (2, "what a benchmark of the fault runs printed, which takes hours to build"),
     ("docs/watch.md", "sh"): (1, "needs a training and its scheduler"),
+    ("docs/watch.md", "text"): (1, "the live view of a terminal; tests/cli/test_watch.py looks at it"),
     ("docs/calibration.md", "sh"): (2, "builds and scores the fault benchmark, which takes hours"),
     ("docs/calibration.md", "text"): (4, "what that printed"),
     ("docs/batch-find.md", "text"): (1, "trains; its figures are of one machine"),
