@@ -286,7 +286,8 @@ def judge(run: Run, settings: Settings = Settings(), *, sift: Sift | None = None
     findings, skipped, crashes, examined = examine(run, settings.select, settings.ignore, settings.thresholds)
     findings = findings if sift is None else sift(findings)
     problems += [_crash(run, f"check {crash.code}", crash.error) for crash in crashes]
-    diagnosis = guarded("the diagnosis", lambda: diagnose(run, findings), Diagnosis(INCONCLUSIVE, 0.0))
+    unknown = Diagnosis(INCONCLUSIVE, 0.0)
+    diagnosis = guarded("the diagnosis", lambda: diagnose(run, findings), unknown) if examined or crashes else unknown
     replayed = settings.replayed if settings.replayed is not None and settings.replayed.is_of(run.id, run.path) else None
     if replayed is not None:
         diagnosis = replayed.rediagnose(diagnosis)

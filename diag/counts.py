@@ -1,4 +1,4 @@
-"""Counts as people write them: ``7B``, ``350M``, ``52k``, ``8x7B``."""
+"""Counts and shares as people write them: ``7B``, ``350M``, ``52k``, ``8x7B``; ``5%``, ``0.05``."""
 
 from __future__ import annotations
 
@@ -23,3 +23,16 @@ def parse_count(text: str) -> float:
     if not 0 < number < _LARGEST:
         raise UsageError(f"{text!r} is not a count; write it like 7B, 350M, 52k or 1200")
     return number
+
+
+def parse_share(text: str) -> float:
+    """A share from 0 up to, but not including, 1: ``5%`` or ``0.05``.
+
+    Raises:
+        UsageError: it is none; a bare 5 could mean either 5% or 500%.
+    """
+    match = re.fullmatch(r"(\d*\.?\d+(?:e[+-]?\d{1,3})?)\s*(%?)", text.strip().lower())
+    share = float(match[1]) / (100 if match[2] else 1) if match else -1.0
+    if not 0 <= share < 1:
+        raise UsageError(f"{text!r} is not a share; write it like 5% or 0.05")
+    return share

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from diag import remedies as rx
@@ -20,7 +21,7 @@ from diag.remedies import Change, Remedy
 from diag.run import Run
 from diag.vocabulary import DIVERGED, HEALTHY, INCONCLUSIVE, OVERFIT, PLATEAU, UNDERFIT, UNSTABLE
 
-__all__ = ["LADDERS", "Fix", "best_checkpoint", "prescribe"]
+__all__ = ["FORGETTING", "LADDERS", "Fix", "best_checkpoint", "prescribe", "prescribe_against_forgetting"]
 
 
 LOWER_BY_SEVERITY: Final = rx.scale_learning_rate(
@@ -184,6 +185,14 @@ LADDERS: Final[dict[str, tuple[Remedy, ...]]] = {
 }
 """Cause to the remedies to try, in order; a remedy that changes nothing in the run at hand is passed over."""
 
+FORGETTING: Final[tuple[Remedy, ...]] = (
+    rx.keep_base_weights,
+    rx.preserve_subspace,
+    rx.scale_learning_rate(1 / 2, "A lower learning rate leaves the model nearer to its base", "S1-137 S1-215"),
+    rx.one_epoch_less,
+)
+"""What to try when benchmarks of the base model fell, in order (F19): no cause of a training log, so it stands beside the ladders."""
+
 FALLBACK: Final = {
     OVERFIT: "too_many_epochs",
     UNDERFIT: "too_few_epochs",
@@ -262,6 +271,32 @@ def prescribe(run: Run, diagnosis: Diagnosis, findings: Sequence[Finding], *, pr
     order = {cause.cause: index for index, cause in enumerate(causes)}
     rest.sort(key=lambda rung: (-rung.cause.score * DISCOUNT**rung.place, order[rung.cause.cause], rung.place))
     return _rank(first, rest)
+
+
+def prescribe_against_forgetting(case: Case, because: str, earlier: Sequence[Fix] = ()) -> list[Fix]:
+    """What to change when benchmarks of the base model fell (F19), one change a rank.
+
+    Args:
+        case: the run that was trained.
+        because: code of the finding that this answers.
+        earlier: what is prescribed already. Its first rank stays the first, and nothing here turns a parameter of it; its later ranks
+            follow after what is said here.
+
+    Returns:
+        All fixes, sorted by rank, MAX_RANK ranks at most.
+    """
+    cause = RankedCause("forgetting", 1.0, (because,))
+    first = [fix for fix in earlier if fix.rank == 1]
+    taken = {fix.parameter for fix in first}
+    changes = [found for remedy in FORGETTING if (found := remedy(case)) and found[0].parameter not in taken]
+    rungs = [_Rung(cause, place, found) for place, found in enumerate(changes)]
+    own = [replace(fix, rank=fix.rank + bool(first)) for fix in _rank(rungs[:1], rungs[1:])]
+    taken |= {fix.parameter for fix in own}
+    rest = [fix for fix in earlier if fix.rank > 1 and fix.parameter not in taken]
+    last = max((fix.rank for fix in [*first, *own]), default=0)
+    ranks = {rank: last + place for place, rank in enumerate(sorted({fix.rank for fix in rest}), start=1)}
+    fixes = [*first, *own, *(replace(fix, rank=ranks[fix.rank]) for fix in rest)]
+    return [fix for fix in fixes if fix.rank <= MAX_RANK]
 
 
 def _is_joint(cause: RankedCause, causes: Sequence[RankedCause]) -> bool:

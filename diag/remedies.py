@@ -768,6 +768,54 @@ def train_adapters(case: Case) -> Changes:
     return (Change("method", "sft", "lora", reason, cite("S1-065 S1-066 S1-179 S1-181"), None, DISPLAY),)
 
 
+# Forgetting.
+
+
+def keep_base_weights(case: Case) -> Changes:
+    """Adapters in the place of full fine-tuning, which leave the weights of the base model as they are."""
+    if case.method != "sft":
+        return ()
+    factor, rate = method_factor("sft", "lora", case.profile, case.total_steps), case.learning_rate
+    scaled = "" if rate is None else f", {show(significant(rate * factor))} instead of {show(rate)}"
+    reason = (
+        "Training all weights overwrote what the base model knew: train adapters (LoRA), which leave them as they are, with"
+        f" {show(factor)} times the learning rate{scaled}."
+    )
+    return (Change("method", "sft", "lora", reason, cite("S1-137 S1-215 S1-065 S1-066"), None, DISPLAY),)
+
+
+PRESERVING_RATIO: Final = (0.1, 0.3)
+"""Unfreeze ratio of OSFT that keeps most of what the model knew (S2-031)."""
+
+
+def preserve_subspace(case: Case) -> Changes:
+    """OSFT with an unfreeze ratio of 0.1 to 0.3; where all weights are trained, the advice to use it."""
+    low, high = PRESERVING_RATIO
+    cited = cite("S1-215 S2-031")
+    if case.method == "sft":
+        reason = (
+            f"Or train with OSFT at an unfreeze_rank_ratio of {show(low)} to {show(high)}, which spares the directions that the model"
+            " uses most."
+        )
+        return (Change("method", "sft", "osft", reason, cited, None, DISPLAY),)
+    old = case.number("unfreeze_rank_ratio")
+    if case.method != "osft" or (old is not None and old <= low):
+        return ()
+    new = high if old is None or old > high else low
+    was = "" if old is None else f" instead of {show(old)}"
+    return (Change("unfreeze_rank_ratio", old, new, f"Train a smaller share of each matrix: {show(new)}{was}.", cited),)
+
+
+def one_epoch_less(case: Case) -> Changes:
+    """One epoch less, where there is more than one."""
+    epochs = case.epochs
+    if epochs is None or epochs <= 1:
+        return ()
+    new = _whole(max(float(math.ceil(epochs - 1)), 1.0))
+    reason = f"Every epoch moves the model further from its base: train {show(new)} instead of {show(epochs)} epochs."
+    return (Change("num_epochs", _whole(epochs), new, reason, cite("S1-137 S1-215")),)
+
+
 def shorten_sequences(case: Case) -> Changes:
     """Half the sequence length, where it is known."""
     old = case.number("max_seq_len")

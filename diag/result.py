@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from json import dumps
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from diag.check import Finding
+    from diag.comparison import Comparison
     from diag.diagnosis import Diagnosis
     from diag.dialects import Overrides
     from diag.fixes import Fix
@@ -86,6 +87,7 @@ class RunReport:
         examined: code of every check that judged this run: neither left out nor skipped nor crashed; sorted.
         accepted: findings that the user accepted; they are not among ``findings``.
         requirements: how the run stands to what the user requires of its metrics.
+        comparisons: what it was compared with, by ``diag gate``.
     """
 
     run: Run
@@ -99,6 +101,13 @@ class RunReport:
     examined: tuple[str, ...] = ()
     accepted: tuple[Accepted, ...] = ()
     requirements: tuple[Outcome, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+
+    @property
+    def judged(self) -> bool:
+        """Whether anything could be said of the run: a verdict other than INCONCLUSIVE, a requirement, or a comparison."""
+        compared = any(comparison.judged for comparison in self.comparisons)
+        return self.diagnosis.verdict != INCONCLUSIVE or bool(self.requirements) or compared
 
     def to_dict(self) -> dict[str, Any]:
         """The run's object in the JSON report."""
@@ -123,6 +132,7 @@ class RunReport:
                 {"requirement": r.requirement, "metric": r.metric, "value": plain(r.value), "step": r.step, "met": r.is_met}
                 for r in self.requirements
             ],
+            "comparisons": [plain(asdict(comparison)) for comparison in self.comparisons],
             "skipped": [{"code": code, "reason": reason} for code, reason in self.skipped],
             "notes": list(run.notes),
             "best_checkpoint": None
@@ -155,8 +165,8 @@ class Report:
 
     @property
     def judged(self) -> bool:
-        """Whether there is a run with a verdict other than ``INCONCLUSIVE``, or with a requirement that was met or not."""
-        return any(entry.diagnosis.verdict != INCONCLUSIVE or entry.requirements for entry in self.runs)
+        """Whether something could be said of a run; see ``RunReport.judged``."""
+        return any(entry.judged for entry in self.runs)
 
     def failed(self, fail_on: str = ERROR) -> bool:
         """Whether some finding is at least as severe as ``fail_on`` (``error``, ``warning``, ``info`` or ``never``).

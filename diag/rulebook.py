@@ -81,13 +81,16 @@ def read(path: Path) -> dict[str, tuple[Place, ...]]:
 
 @cache
 def uses() -> Mapping[str, tuple[str, ...]]:
-    """Row id to what uses it: codes of checks and lint rules, then ``profile lora_rank``, ``fix`` and so on, then the places."""
+    """Row id to what uses it: codes of checks, lint rules and the gate, then ``profile lora_rank``, ``fix`` and so on, then the places."""
     from diag.battery import checks
+    from diag.gate import pages
     from diag.linting import lints
 
     found: dict[str, list[str]] = {identity: [] for identity in rules()}
     for check in sorted([*checks(), *lints()], key=lambda entry: entry.code):
         _note(found, check.code, {*check.rules, *cited_in(_source(check))})
+    for page in pages():
+        _note(found, page.code, {*page.rules, *cited_in(page.page())})
     for parameter, citation in [(row.parameter, row.rules) for row in ROWS] + [(row.parameter, row.rules) for row in SOURCE_ROWS]:
         _note(found, f"profile {parameter}", cite(citation))
     for choice in CHOICES:

@@ -102,6 +102,10 @@ class TestAnalyze:
             analyze(fixtures / "hf-overfit", **options)
         assert all(word in str(error.value) for word in words)
 
+    def test_a_run_that_no_check_judged_has_no_verdict(self, fixtures: Path) -> None:
+        (run,) = analyze(fixtures / "hf-overfit", select=["RLH"]).runs
+        assert (run.examined, run.diagnosis.verdict, run.fixes) == ((), "INCONCLUSIVE", ())
+
     def test_no_path_at_all(self) -> None:
         with pytest.raises(diag.UsageError, match="no path"):
             analyze([])

@@ -143,7 +143,7 @@ def recorded() -> list[Path]:
 def test_every_case_is_explained_and_tested() -> None:
     text = (FIXTURES / "README.md").read_text()
     folders = {path.name for path in FIXTURES.iterdir() if path.is_dir()} - {"record"}
-    assert folders == {*CASES, "mlflow-sqlite", "all-sources"}
+    assert folders == {*CASES, "mlflow-sqlite", "all-sources", "references", "lm-eval"}
     for name in folders:
         assert f"`{name}`" in text
 

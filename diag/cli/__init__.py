@@ -14,6 +14,7 @@ from diag.errors import DiagError
 
 COMMANDS = {
     "analyze": "Say what went wrong in training runs, why, and what to change.",
+    "gate": "Say whether runs are as good as known-good ones and models remember what they knew.",
     "watch": "Follow a run that is being written, and tell what goes wrong.",
     "baseline": "Accept the findings that are there, so that only new ones count.",
     "lint": "Look at training configs before anything has run.",

@@ -13,7 +13,10 @@ from diag.cli.outputs import outputs, refuse_inputs, write_reports
 from diag.cli.write_back import write_back_option, write_back_to
 
 if TYPE_CHECKING:
-    from diag.configuration import Configuration
+    from collections.abc import Iterable
+
+    from diag.cli.outputs import Output
+    from diag.configuration import Configuration, Resolved
     from diag.result import Report
 
 
@@ -60,14 +63,14 @@ def command(
     from diag.analysis import analyze
     from diag.errors import NothingThereError, NothingToJudgeError
     from diag.gate.enforcement import enforce
-    from diag.report import formats, renderer
+    from diag.report import formats
     from diag.result import Problem, Report
 
     call = configuration.of_call(paths)
     wanted = outputs(outputs_, call["format"], formats())
     refuse_inputs(wanted, paths)
     baseline, policy = baseline_of(call), policy_of(configuration)
-    with _Progress() as progress:
+    with Progress() as progress:
         try:
             report = analyze(
                 list(paths),
@@ -84,6 +87,37 @@ def command(
                 raise
             report = Report((), (Problem("input", paths[0], str(error), absent=True),))
     report = enforce(report, policy, baseline)
+    return deliver(report, wanted, call, write_back, tracking_uri, quiet=quiet, allow_unjudged=allow_unjudged)
+
+
+def deliver(
+    report: Report,
+    wanted: Iterable[Output],
+    call: Resolved,
+    write_back: tuple[str, ...],
+    tracking_uri: str | None,
+    *,
+    quiet: bool = False,
+    allow_unjudged: bool = False,
+) -> int:
+    """Write a report where it is wanted, and return the exit code.
+
+    Args:
+        report: what was found.
+        wanted: the reports to write.
+        call: what is in force for the whole call.
+        write_back: where the verdicts are written to, besides.
+        tracking_uri: of an MLflow server or store.
+        quiet: show only the runs that fail.
+        allow_unjudged: what could not be judged is no failure.
+
+    Raises:
+        UsageError: a report would be written over a log that was read.
+    """
+    from diag.report import renderer
+
+    wanted = tuple(wanted)
+    refuse_inputs(wanted, [file for entry in report.runs for file in entry.run.files])
     write_reports(wanted, lambda name, layout: renderer(name)(report, layout), quiet=quiet, **layout_of(call))
     for problem in report.problems:
         click.echo(problem_line(problem), err=True)
@@ -98,14 +132,14 @@ def _inconclusive(report: Report) -> str:
     return "" if not count else ": the run is INCONCLUSIVE" if count == 1 else f": all {count} runs are INCONCLUSIVE"
 
 
-class _Progress:
+class Progress:
     """A progress bar on stderr, shown on a terminal from the second run on."""
 
     def __init__(self) -> None:
         self._bar: Any = None
         self._task: Any = None
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> Progress:
         return self
 
     def __call__(self, done: int, total: int, name: str) -> None:

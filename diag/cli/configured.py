@@ -102,9 +102,18 @@ def settings_of(configuration: Configuration) -> Callable[[Run], Settings]:
     """How each run is to be analyzed; runs for which the same is in force share their settings."""
     from diag.analysis import checked
     from diag.battery import checked_thresholds, checks
+    from diag.gate import pages
 
-    known = [check.code for check in checks()]
+    known, of_the_gate = [check.code for check in checks()], [page.code for page in pages()]
     made: dict[tuple[int, tuple[str, ...]], Settings] = {}
+
+    def of_checks(resolved: Resolved, name: str) -> tuple[str, ...]:
+        """The codes of an option but those of the gate, of which the battery knows nothing."""
+        codes = tuple(code.upper() for code in _own(resolved, name, known))
+        return tuple(code for code in codes if _matching((code,), known) or not _matching((code,), of_the_gate))
+
+    def is_about_the_gate_alone(resolved: Resolved) -> bool:
+        return bool(_matching((code.upper() for code in resolved["select"]), of_the_gate)) and not of_checks(resolved, "select")
 
     def find(run: Run) -> Settings:
         resolved = configuration.at(run.root)
@@ -115,8 +124,12 @@ def settings_of(configuration: Configuration) -> Callable[[Run], Settings]:
             made[key] = _located(
                 resolved,
                 lambda: checked(
-                    select=_own(resolved, "select", known),
-                    ignore=(*_own(resolved, "ignore", known), *_matching(_known(resolved, "per-path-ignores", ignored), known)),
+                    select=of_checks(resolved, "select"),
+                    ignore=(
+                        *of_checks(resolved, "ignore"),
+                        *_matching(_known(resolved, "per-path-ignores", ignored), known),
+                        *(known if is_about_the_gate_alone(resolved) else ()),
+                    ),
                     method=resolved["method"],
                     model_parameters=resolved["model-size"],
                     dataset_size=resolved["dataset-size"],
@@ -126,6 +139,21 @@ def settings_of(configuration: Configuration) -> Callable[[Run], Settings]:
                 ),
             )
         return made[key]
+
+    return find
+
+
+def gate_wants(configuration: Configuration) -> Callable[[Run, str], bool]:
+    """Whether a finding of the gate with this code is wanted for a run; a selection that names none of the gate's codes is about checks."""
+    from diag.choices import prefixed
+    from diag.gate import pages
+
+    known = [page.code for page in pages()]
+
+    def find(run: Run, code: str) -> bool:
+        resolved = configuration.at(run.root)
+        select, ignore = (_matching((code.upper() for code in resolved[name]), known) for name in ("select", "ignore"))
+        return prefixed(code, select, (*ignore, *resolved.ignored_at(run.root)))
 
     return find
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from diag.choices import choose
-from diag.counts import parse_count
+from diag.counts import parse_count, parse_share
 from diag.errors import UsageError
 from diag.result import FAIL_ON
 from diag.vocabulary import ERROR, METHODS, SEVERITIES
@@ -205,6 +205,16 @@ def _whole(least: int) -> Callable[[Any], int]:
     return read
 
 
+def _share(value: Any) -> float:
+    return parse_share(str(value))
+
+
+def _tolerance(value: Any) -> float:
+    if not (share := _share(value)) > 0:
+        raise UsageError(f"is {value!r}; it must be above 0, such as 5% or 0.05")
+    return share
+
+
 def _flag(value: Any) -> bool:
     known = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False, "": False}
     if (text := str(value).strip().lower()) not in known:
@@ -234,6 +244,8 @@ OPTIONS: Final[dict[str, Option]] = {
         ),
         Option("severity", severities, "The severity of all that a check finds.", default=(), is_table=True),
         Option("thresholds", thresholds, "Where a check draws the line: CODE.name and a number.", default=(), is_table=True),
+        Option("tolerance", _tolerance, "Relative difference from a reference that is an error; for diag gate.", scope=CALL, default=0.05),
+        Option("run-noise", _share, "Relative standard deviation between seeds, where it is known; for diag gate.", scope=CALL),
         Option("require", requirements, "What metrics must be: eval/loss<=1.2, best(eval/loss)<=1.1.", default=()),
         Option("accept", acceptances, "Findings that are fine, each with a reason.", default=(), is_table=True),
         Option("baseline", _text, "File of accepted findings, written by diag baseline write.", scope=CALL),

@@ -59,16 +59,19 @@ class RequirementNotMeasured(Documented):
     """What the gate requires cannot be told, as the metric was not logged.
 
     ## What it does
-    Reports a requirement about a metric, or a comparison with a reference, for which a run logged nothing to compare.
+    Reports a requirement about a metric, or a comparison with a reference, for which a run logged nothing to compare; and benchmarks that
+    one of two results lacks, or that were run in another version, with another number of examples in the prompt, or on other samples. It
+    is a warning where other metrics or benchmarks could be compared.
 
     ## Why is this bad?
     A gate that passes because it saw nothing lets everything through.
 
     ## When it stays silent
-    Where the metric has at least one value, of whatever kind.
+    Where the metric has at least one value, of whatever kind. What only the run logged is not missed in its reference.
 
     ## What to do
-    Log the metric, or name it as the run does: the message lists the nearest names that were logged.
+    Log the metric, or name it as the run does: the message lists the nearest names that were logged. Run the benchmark again with the
+    settings of the other side.
 
     ## References
     The requirement is yours: `--require`, `--against`, or the key `require` of the configuration.

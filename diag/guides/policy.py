@@ -32,7 +32,8 @@ class Policy(NamedTuple):
         rules: ids of the rows.
         causes: causes whose ladder carries it.
         linted: those of the rows that a config already breaks, so that lint carries them.
-        waiting: why no ladder and no lint rule carries it, "" where one does.
+        gated: codes of the gate's findings that carry it, where it takes more than a training log to see the symptom.
+        waiting: why no ladder, lint rule or gate carries it, "" where one does.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Policy(NamedTuple):
     rules: tuple[str, ...]
     causes: tuple[str, ...] = ()
     linted: tuple[str, ...] = ()
+    gated: tuple[str, ...] = ()
     waiting: str = ""
 
 
@@ -226,7 +228,7 @@ POLICIES: Final = (
         ("adapters instead of all weights", "OSFT at 0.1-0.3", "learning rate / 2", "one epoch less"),
         "needs the benchmark before and after",
         cite("S1-137 S1-215 S2-031"),
-        waiting="no training log holds a benchmark of the base model; the page says what to measure and what to change",
+        gated=("GAT020",),
     ),
     Policy(
         "F20",
@@ -427,5 +429,5 @@ def validate() -> None:
             raise ValueError(f"{policy.id}: there is no cause {unknown[0]}")
         if not (policy.symptom and policy.steps and policy.rules and set(policy.linted) <= set(policy.rules)):
             raise ValueError(f"{policy.id}: symptom, steps or rows are missing, or lint carries a row that is not its own")
-        if bool(policy.causes or policy.linted) == bool(policy.waiting):
-            raise ValueError(f"{policy.id}: it is carried by causes or lint rules, or it says why it waits")
+        if bool(policy.causes or policy.linted or policy.gated) == bool(policy.waiting):
+            raise ValueError(f"{policy.id}: it is carried by causes, lint rules or the gate, or it says why it waits")

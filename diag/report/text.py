@@ -117,6 +117,7 @@ class _Page:
         yield from self.title(entry)
         yield from self.chart(entry)
         yield from self.findings(entry)
+        yield from self.comparisons(entry)
         yield from self.causes(entry)
         yield from self.checkpoint(entry)
         yield from self.fixes(entry)
@@ -125,8 +126,8 @@ class _Page:
     def title(self, entry: RunReport) -> Iterator[str]:
         run, diagnosis = entry.run, entry.diagnosis
         verdict = self.paint(diagnosis.verdict, "bold", VERDICT_COLOURS.get(diagnosis.verdict, "yellow"))
-        confidence = f"{diagnosis.confidence:.0%} confident"
-        facts = [run.path if run.path not in ("", ".") else run.adapter, f"{run.steps:,} steps"]
+        confidence = f"{diagnosis.confidence:.0%} confident" if run.curves else ""
+        facts = [run.path if run.path not in ("", ".") else run.adapter, *([f"{run.steps:,} steps"] if run.curves else [])]
         facts += [str(value) for name in ("method", "optimizer", "precision") if (value := run.hyperparameter(name)) is not None]
         room = max(self.width - len(diagnosis.verdict) - len(confidence) - 4, 12)
         name = self.fit(pad(self.clean(run.id), min(room, display_width(self.clean(run.id)))))
@@ -230,6 +231,13 @@ class _Page:
             for label, detail in zip(labels, details, strict=True):
                 if detail:
                     yield from self.paragraph(f"{label}: {detail}", INDENT * 2, None, "dim")
+
+    def comparisons(self, entry: RunReport) -> Iterator[str]:
+        if entry.comparisons:
+            from diag.report import compared
+
+            for comparison in entry.comparisons:
+                yield from compared.lines(comparison, self)
 
     def causes(self, entry: RunReport) -> Iterator[str]:
         causes = entry.diagnosis.causes

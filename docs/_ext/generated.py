@@ -128,7 +128,8 @@ def _link(label: str) -> str:
     """What uses a row, as a link to its page."""
     kind, _, target = label.partition(" ")
     if re.fullmatch(r"[A-Z]{3}\d{3}", label):
-        return f"[{label}]({'lint' if label.startswith('CFG') else 'checks'}/{label}.md)"
+        folder = {"CFG": "lint", "GAT": "gate"}.get(label[:3], "checks")
+        return f"[{label}]({folder}/{label}.md)"
     if re.fullmatch(r"[FHP]\d\d", label):
         return f"[{label}](policy.md)"
     if kind == "docs":
@@ -232,7 +233,8 @@ def policy_page() -> str:
         "|---|---|---|---|---|---|",
     ]
     for policy in POLICIES:
-        carried = ", ".join((*(f"`{cause}`" for cause in policy.causes), *(["lint"] if policy.linted else []))) or escaped(policy.waiting)
+        carriers = (*(f"`{cause}`" for cause in policy.causes), *(["lint"] if policy.linted else []), *policy.gated)
+        carried = ", ".join(carriers) or escaped(policy.waiting)
         steps = "; ".join(f"{number}. {step}" for number, step in enumerate(policy.steps, start=1))
         cells = f"{escaped(policy.symptom)} | {escaped(steps)} | {escaped(policy.guard)} | {carried} | {' '.join(policy.rules)}"
         lines.append(f"| {policy.id} | {cells} |")

@@ -65,6 +65,15 @@ def test_an_input_is_not_overwritten(diag_command: Command, tmp_path: Path) -> N
     assert (done.returncode, done.stdout, log.read_text()) == (2, "", "{}")
 
 
+def test_a_log_below_the_folder_that_was_given_is_not_overwritten(diag_command: Command, fixtures: Path, tmp_path: Path) -> None:
+    log = tmp_path / "run" / "trainer_state.json"
+    log.parent.mkdir()
+    log.write_bytes(before := (fixtures / "hf-healthy" / "trainer_state.json").read_bytes())
+    done = diag_command("analyze", tmp_path, "--output", f"json={log}")
+    assert (done.returncode, done.stdout, log.read_bytes()) == (2, "", before)
+    assert "is what is read" in done.stderr
+
+
 def test_the_checks_that_judged_are_listed(diag_command: Command, fixtures: Path) -> None:
     run = json.loads(diag_command("analyze", fixtures / "hf-overfit", "--format", "json").stdout)["runs"][0]
     skipped = [skip["code"] for skip in run["skipped"]]
