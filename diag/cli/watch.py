@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from diag.configuration import Configuration
     from diag.report.watch import View
     from diag.result import Problem, RunReport
+    from diag.watching.events import Event
     from diag.watching.monitor import Decide
 
 GATE = "GAT"
@@ -101,7 +102,7 @@ def command(
 
     fail_on = configuration.of_call([path])["fail-on"]
     is_live = shown_as == "live" or (shown_as == "auto" and sys.stdout.isatty() and os.environ.get("TERM") != "dumb")
-    hook = None if command_ is None else Hook(command_)
+    hook = None if command_ is None else Hook(command_, quiet=is_live)
     events = watch(
         path,
         interval=interval,
@@ -121,14 +122,15 @@ def command(
     code, no_log = 0, False
     with _terminated_as_interrupted(), _view(path, fail_on, is_live=is_live) as view:
         for event in events:
-            view.show(event)
-            if isinstance(event, Trouble) and not is_live:
-                click.echo(problem_line(event.problem), err=True)
+            told: list[Event] = [event]
             if hook is not None and isinstance(event, Found) and is_at_least(event.finding, fail_on):
                 hook.start(event)
             if hook is not None:
-                for problem in hook.ended(wait=isinstance(event, Finished)):
-                    view.show(Trouble(problem))
+                told[:0] = map(Trouble, hook.ended(wait=isinstance(event, Finished)))
+            for one in told:
+                view.show(one)
+                if isinstance(one, Trouble) and not is_live:
+                    click.echo(problem_line(one.problem), err=True)
             if isinstance(event, Finished):
                 code = event.exit_code(fail_on)
                 no_log = event.reason == NO_LOG and not event.problems

@@ -16,6 +16,8 @@ from diag.terminal import safe
 if TYPE_CHECKING:
     from diag.watching.events import Found
 
+STDERR: Final = 2
+"""The file that commands print to; stdout is the events'."""
 GRACE: Final = 10.0
 """Seconds that commands may take to end when the watch is over; they are left running after that."""
 LONGEST: Final = 4000
@@ -27,18 +29,20 @@ class Hook:
 
     Args:
         command: words as a shell would split them; no shell reads them, and nothing of a log is put into them.
+        quiet: whether what it prints is to go nowhere, as where a view is drawn in place; else it goes to stderr.
 
     Raises:
         UsageError: it is empty, or a quote is not closed.
     """
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, *, quiet: bool = False) -> None:
         try:
             self._words = shlex.split(command)
         except ValueError as error:
             raise UsageError(f"--exec {command!r} cannot be split into words ({error})") from None
         if not self._words:
             raise UsageError("--exec is empty")
+        self._output = subprocess.DEVNULL if quiet else STDERR
         self._done: set[tuple[str, str, str]] = set()
         self._running: list[subprocess.Popen[bytes]] = []
         self._problems: list[Problem] = []
@@ -60,8 +64,9 @@ class Hook:
         }
         environment = {**os.environ, **{name: safe(value) for name, value in about.items()}}
         try:
-            # Its output goes to stderr: stdout belongs to the events.
-            self._running.append(subprocess.Popen(self._words, env=environment, stdin=subprocess.DEVNULL, stdout=2))
+            self._running.append(
+                subprocess.Popen(self._words, env=environment, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output)
+            )
         except (OSError, ValueError) as error:
             self._problem(f"cannot be run ({getattr(error, 'strerror', None) or error})")
 

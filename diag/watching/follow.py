@@ -14,6 +14,7 @@ import numpy as np
 
 from diag.adapters import WRITING, Source, registry
 from diag.adapters.same_run import run_folder
+from diag.adapters.tolerant_json import unreadable
 from diag.errors import DiagError
 from diag.loading import Problem, Reading, attempt, discover, is_uri, problem_of, settle, walk
 from diag.run import Run
@@ -116,6 +117,9 @@ class Follower:
         except DiagError as error:
             candidates = []
             problems.append(problem_of(self.path, error))
+        except OSError as error:  # what was there when it was looked for may be gone when it is opened
+            candidates = []
+            problems.append(problem_of(self.path, unreadable(Path(self.path), error)))
         self._followed = chosen = self._choose(candidates)
         # What is not there yet, or empty, or holds no log yet, is waited for.
         told = tuple(dict.fromkeys(problem for problem in problems if not problem.absent and self._is_written(problem.path)))

@@ -125,7 +125,7 @@ class TestChanges:
     def test_a_resumed_run_goes_on_being_the_same(self, tmp_path: Path) -> None:
         log = tmp_path / "log.jsonl"
         log.write_text(rows(1, 60), encoding="utf-8")
-        events = watched(log, progress=0.0, timeout=2.0)
+        events = watched(log, progress=0.0, timeout=1.0)
         until(events, Started)
         with log.open("a", encoding="utf-8") as file:
             file.write(rows(41, 50))
