@@ -20,7 +20,9 @@ def test_prints_a_valid_schema(name: str, capsys: pytest.CaptureFixture[str]) ->
     assert main(["schema", name]) == 0
     schema = json.loads(capsys.readouterr().out)
     jsonschema.validators.validator_for(schema).check_schema(schema)
-    assert name == "config" or schema["properties"]["schema_version"] == {"const": 1}
+    if name != "config":  # every other one is of something with a version; that of a stream stands in its first event
+        versioned = schema["$defs"]["started"] if name == "watch" else schema
+        assert versioned["properties"]["schema_version"] == {"const": 1}
 
 
 def test_knows_every_schema_of_the_package() -> None:
