@@ -50,8 +50,8 @@ class UnusedAcceptance(Documented):
     severity = INFO
 
 
-def read(folder: Path, name: str) -> tuple[Acceptance, ...]:
-    """What the ``.diagignore`` in a folder accepts; () if there is none. ``name`` is what messages call it.
+def read(path: Path, name: str) -> tuple[Acceptance, ...]:
+    """What a ``.diagignore`` accepts; () if there is none. ``name`` is what messages call it.
 
     A line is ``CODE reason``, ``CODE,CODE reason`` or ``CODE[metric] reason``; a family, such as ``OVF``, stands for all its codes.
     ``#`` begins a comment.
@@ -60,7 +60,7 @@ def read(folder: Path, name: str) -> tuple[Acceptance, ...]:
         InputError: it cannot be read.
         UsageError: a line has no code, or no reason.
     """
-    text = small_text.read(folder / NAME, MAX_BYTES, "write one finding a line", name)
+    text = small_text.read(path, MAX_BYTES, "write one finding a line", name)
     try:
         return () if text is None else parse(text)
     except UsageError as error:

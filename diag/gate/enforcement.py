@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from diag.adapters.same_run import run_folder
 from diag.battery import checks
 from diag.configuration.options import Acceptance
 from diag.errors import DiagError
@@ -33,10 +34,10 @@ def enforce(report: Report, policy: Callable[[Run], Policy], baseline: Baseline 
     problems: list[Problem] = []
     for entry in report.runs:
         own: tuple[Acceptance, ...] = ()
-        if entry.run.root:
-            name = _shown(Path(entry.run.root) / acceptance.NAME)
+        if (file := _acceptances(entry.run)) is not None:
+            name = _shown(file)
             try:
-                own = acceptance.read(Path(entry.run.root), name)
+                own = acceptance.read(file, name)
             except DiagError as error:  # nothing is accepted then, and the call fails
                 problems.append(Problem("input", name, str(error)))
         decided = _decided(entry, policy(entry.run), own)
@@ -45,6 +46,19 @@ def enforce(report: Report, policy: Callable[[Run], Policy], baseline: Baseline 
             decided = replace(decided, findings=tuple(kept), accepted=(*decided.accepted, *(Accepted(*item) for item in known)))
         runs.append(decided)
     return replace(report, runs=tuple(runs), problems=(*report.problems, *problems))
+
+
+def _acceptances(run: Run) -> Path | None:
+    """The ``.diagignore`` of a run: in the folder of its log, or above it as far as that of the run (loggers make folders within it)."""
+    if not run.root:
+        return None
+    home = run_folder(run)
+    for folder in (place := Path(run.root), *place.parents):
+        if (folder / acceptance.NAME).is_file():
+            return folder / acceptance.NAME
+        if folder == home or not folder.is_relative_to(home):
+            break
+    return None
 
 
 def _shown(path: Path) -> str:

@@ -57,15 +57,16 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 def test_files(tmp_path: Path) -> None:
-    assert acceptance.read(tmp_path, "x") == ()
-    (tmp_path / ".diagignore").write_bytes(b"\xef\xbb\xbfOVF why\r\n")
-    assert [entry.reason for entry in acceptance.read(tmp_path, "x")] == ["why"]
-    (tmp_path / ".diagignore").write_bytes(b"\xff")
+    file = tmp_path / ".diagignore"
+    assert acceptance.read(file, "x") == ()
+    file.write_bytes(b"\xef\xbb\xbfOVF why\r\n")
+    assert [entry.reason for entry in acceptance.read(file, "x")] == ["why"]
+    file.write_bytes(b"\xff")
     with pytest.raises(InputError, match=r"^runs/.diagignore: is not UTF-8"):
-        acceptance.read(tmp_path, "runs/.diagignore")
-    (tmp_path / ".diagignore").write_bytes(b"OVF")
+        acceptance.read(file, "runs/.diagignore")
+    file.write_bytes(b"OVF")
     with pytest.raises(UsageError, match=r"^runs/.diagignore: line 1"):
-        acceptance.read(tmp_path, "runs/.diagignore")
+        acceptance.read(file, "runs/.diagignore")
 
 
 def test_divide_by_code_and_metric() -> None:

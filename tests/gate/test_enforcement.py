@@ -85,6 +85,16 @@ def test_a_run_accepts_with_a_reason(analyze: Analyze, project: Path) -> None:
     assert analyze("runs/hf-healthy")[0] == 0
 
 
+def test_the_list_lies_in_the_folder_of_the_run_whatever_folders_loggers_make(project: Path, diag_command: Command, fixtures: Path) -> None:
+    shutil.copytree(fixtures / "wandb-overfit", project / "tracked")
+    assert diag_command("analyze", "tracked", cwd=project).returncode == 1
+    (project / "tracked" / ".diagignore").write_text("OVF001 a demo\n")
+    assert diag_command("analyze", "tracked", cwd=project).returncode == 0
+    (project / ".diagignore").write_text("DIV no list of this run\n")
+    (project / "tracked" / ".diagignore").unlink()
+    assert diag_command("analyze", "tracked", cwd=project).returncode == 1
+
+
 def test_a_bad_diagignore_fails_an_otherwise_healthy_run(analyze: Analyze, project: Path) -> None:
     (project / "runs" / "hf-healthy" / ".diagignore").write_text("all is fine\n")
     assert analyze("runs/hf-healthy")[0] == 2
