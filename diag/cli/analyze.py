@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from diag.cli.common import problem_line, reading_options, report_options, unjudged_option
+from diag.cli.common import problem_line, reading_options, report_options, together, unjudged_option
 from diag.cli.configured import baseline_of, configured, gate_options, layout_of, policy_of, settings_of
 from diag.cli.outputs import outputs, refuse_inputs, write_reports
 from diag.cli.write_back import write_back_option, write_back_to
@@ -20,6 +20,17 @@ if TYPE_CHECKING:
     from diag.result import Report
 
 
+analysis_options = together(
+    click.option("--replayed", metavar="FILE", help="Rank the causes by what this diag replay found (its replay.json or folder)."),
+    write_back_option,
+    click.option("--jobs", "-j", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Analyze N runs at a time."),
+    click.option("--quiet", "-q", is_flag=True, help="Text report: show only the runs that fail."),
+    click.option("--verbose", "-v", is_flag=True, help="Show everything: skipped checks, all changes, all hyperparameters."),
+    click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+)
+"""The options of every command that reports an analysis of runs: how it is made, how much is shown, where else it is written."""
+
+
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @report_options
@@ -27,12 +38,7 @@ if TYPE_CHECKING:
 @reading_options
 @click.option("--whole-runs", is_flag=True, help="Judge the whole run that a file belongs to, not the file alone.")
 @unjudged_option
-@click.option("--replayed", metavar="FILE", help="Rank the causes by what this diag replay found (its replay.json or folder).")
-@write_back_option
-@click.option("--jobs", "-j", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Analyze N runs at a time.")
-@click.option("--quiet", "-q", is_flag=True, help="Text report: show only the runs that fail.")
-@click.option("--verbose", "-v", is_flag=True, help="Show everything: skipped checks, all changes, all hyperparameters.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@analysis_options
 @configured
 def command(
     configuration: Configuration,

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from diag.cli.analyze import Progress, deliver
+from diag.cli.analyze import Progress, analysis_options, deliver
 from diag.cli.common import reading_options, report_options
 from diag.cli.configured import baseline_of, configured, gate_options, gate_wants, policy_of, reading, settings_of
 from diag.cli.outputs import outputs, refuse_inputs
-from diag.cli.write_back import write_back_option
 from diag.errors import DiagError, UsageError
 
 if TYPE_CHECKING:
@@ -45,12 +44,7 @@ def _if_given(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]
 @report_options
 @gate_options
 @reading_options
-@click.option("--replayed", metavar="FILE", help="Rank the causes by what this diag replay found (its replay.json or folder).")
-@write_back_option
-@click.option("--jobs", "-j", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Analyze N runs at a time.")
-@click.option("--quiet", "-q", is_flag=True, help="Text report: show only the runs that fail.")
-@click.option("--verbose", "-v", is_flag=True, help="Show everything: skipped checks, all changes, all hyperparameters.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@analysis_options
 @configured
 def command(
     configuration: Configuration,
