@@ -20,7 +20,7 @@ MAX_BYTES: Final = 1 << 20
 """A configuration is far smaller; what is larger is not read."""
 
 _SECTIONS: Final = {
-    "pyproject.toml": re.compile(r"^\s*\[+\s*tool\s*\.\s*diag\b|^\s*tool\s*\.\s*diag\b", re.MULTILINE),
+    "pyproject.toml": re.compile(r"^\s*\[*\s*tool\s*\.\s*diag(?=\s*[\].=])", re.MULTILINE),
     "setup.cfg": re.compile(r"^\[diag[\]:]", re.MULTILINE),
 }
 """What a file that holds a configuration of ours has in it; ``diag.toml`` is all ours. Looked for before anything is parsed."""
@@ -143,7 +143,7 @@ def _ini(path: Path, text: str) -> dict[str, Any]:
     """``[diag]`` and its tables ``[diag:severity]``; a value of several lines is a list."""
     import configparser
 
-    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=("#", ";"))
+    parser = configparser.ConfigParser(interpolation=None)
     parser.optionxform = str  # type: ignore[assignment]  # keys are paths and codes, whose case matters
     try:
         parser.read_string(text, source=path.name)

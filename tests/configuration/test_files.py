@@ -56,6 +56,22 @@ def test_the_nearest_file_with_our_section_counts(tmp_path: Path) -> None:
     assert found.path == tmp_path / "diag.toml"
 
 
+def test_a_table_whose_name_only_begins_like_ours_is_somebody_elses(tmp_path: Path) -> None:
+    (tmp_path / "diag.toml").write_text(TOML)
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "pyproject.toml").write_text("[tool.diag-notes]\nauthor = 1\n")
+    found = files.find(tmp_path / "inner")
+    assert found is not None
+    assert found.path == tmp_path / "diag.toml"
+
+
+def test_other_sections_may_be_written_with_colons(tmp_path: Path) -> None:
+    (tmp_path / "setup.cfg").write_text(INI.replace("name = x", "name: x\nversion: 1"))
+    found = files.find(tmp_path)
+    assert found is not None
+    assert dict(found.values) == EXPECTED
+
+
 def test_of_one_folder_diag_toml_comes_first(tmp_path: Path) -> None:
     (tmp_path / "diag.toml").write_text("jobs = 2\n")
     (tmp_path / "pyproject.toml").write_text(pyproject(TOML))
