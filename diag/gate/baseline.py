@@ -57,12 +57,20 @@ class Baseline:
     path: Path
     entries: Mapping[tuple[str, str, str], Entry] = field(default_factory=dict)
 
-    def divide(self, run: str, findings: Iterable[F]) -> tuple[list[F], list[tuple[F, str, str]]]:
+    def counts(self) -> Counter[tuple[str, str, str]]:
+        """How many findings of each run, code and metric there were."""
+        return Counter({key: entry.count for key, entry in self.entries.items()})
+
+    def divide(self, run: str, findings: Iterable[F], left: Counter[tuple[str, str, str]]) -> tuple[list[F], list[tuple[F, str, str]]]:
         """The findings of a run or config that are new; those that are not, with the reason and what accepted them.
 
         Of one kind as many are known as there were, and none that is worse.
+
+        Args:
+            run: its key, from ``run_key``.
+            findings: all it has.
+            left: ``counts``, less what was known already: several configs of one file share what was accepted of it.
         """
-        left = Counter({key: entry.count for key, entry in self.entries.items() if key[0] == run})
         kept: list[F] = []
         known: list[tuple[F, str, str]] = []
         for finding in findings:

@@ -30,6 +30,7 @@ def enforce(report: Report, policy: Callable[[Run], Policy], baseline: Baseline 
         The report; a ``.diagignore`` that cannot be read, or has a line without a code or a reason, is among its problems.
     """
     names = run_keys((entry.run for entry in report.runs), baseline.path.absolute().parent) if baseline is not None else {}
+    left = baseline.counts() if baseline is not None else Counter()
     runs: list[RunReport] = []
     problems: list[Problem] = []
     for entry in report.runs:
@@ -42,7 +43,7 @@ def enforce(report: Report, policy: Callable[[Run], Policy], baseline: Baseline 
                 problems.append(Problem("input", name, str(error)))
         decided = _decided(entry, policy(entry.run), own)
         if baseline is not None:
-            kept, known = baseline.divide(names[entry.run.id], decided.findings)
+            kept, known = baseline.divide(names[entry.run.id], decided.findings, left)
             decided = replace(decided, findings=tuple(kept), accepted=(*decided.accepted, *(Accepted(*item) for item in known)))
         runs.append(decided)
     return replace(report, runs=tuple(runs), problems=(*report.problems, *problems))

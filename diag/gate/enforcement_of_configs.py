@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +22,14 @@ def enforce_lint(report: LintReport, policy: Callable[[Path], Policy], baseline:
         baseline: findings that were there before.
     """
     base = baseline.path.absolute().parent if baseline is not None else Path()
+    left = baseline.counts() if baseline is not None else Counter()
     configs = []
     for entry in report.configs:
         decided = policy(entry.file)
         kept, accepted = acceptance.divide(entry.violations, decided.accepted)
         kept = [with_severity(violation, decided.severities) for violation in kept]
         if baseline is not None:
-            kept, known = baseline.divide(run_key(str(entry.file.absolute()), entry.plan.document.path, base), kept)
+            kept, known = baseline.divide(run_key(str(entry.file.absolute()), entry.plan.document.path, base), kept, left)
             accepted = [*accepted, *known]
         silenced = [(violation, reason) for violation, reason, _ in accepted]
         configs.append(replace(entry, violations=tuple(kept), silenced=(*entry.silenced, *silenced)))

@@ -31,27 +31,27 @@ def made(path: Path, rows: list[Entry]) -> Baseline:
 @given(found=FINDINGS)
 def test_what_was_written_is_known_again(tmp_path_factory: pytest.TempPathFactory, found: list[Finding]) -> None:
     known = made(tmp_path_factory.getbasetemp() / "baseline.json", entries("a", found))
-    new, old = known.divide("a", found)
+    new, old = known.divide("a", found, known.counts())
     assert new == []
     assert [item[0] for item in old] == found
-    assert known.divide("b", found)[0] == found
+    assert known.divide("b", found, known.counts())[0] == found
     assert common(known, entries("a", found), ["a"]) == list(known.entries.values())
 
 
 def test_one_more_and_one_that_is_worse_are_new(tmp_path: Path) -> None:
     spike = Finding("SPK005", "x", "warning", "M.")
     known = made(tmp_path / "b.json", entries("a", [spike, spike]))
-    assert len(known.divide("a", [spike] * 3)[0]) == 1
+    assert len(known.divide("a", [spike] * 3, known.counts())[0]) == 1
     worse = Finding("SPK005", "x", "error", "M.")
-    assert known.divide("a", [worse])[0] == [worse]
+    assert known.divide("a", [worse], known.counts())[0] == [worse]
     milder = Finding("SPK005", "x", "info", "M.")
-    assert known.divide("a", [milder])[0] == []
+    assert known.divide("a", [milder], known.counts())[0] == []
 
 
 def test_numbers_do_not_matter_but_the_metric_does(tmp_path: Path) -> None:
     known = made(tmp_path / "b.json", entries("a", [Finding("OVF001", "x", "error", "Rises 5%.", "eval/loss", 3, 9)]))
-    assert known.divide("a", [Finding("OVF001", "x", "error", "Rises 7%.", "eval/loss", 4, 8)])[0] == []
-    assert len(known.divide("a", [Finding("OVF001", "x", "error", "Rises 5%.", "eval/b/loss", 3, 9)])[0]) == 1
+    assert known.divide("a", [Finding("OVF001", "x", "error", "Rises 7%.", "eval/loss", 4, 8)], known.counts())[0] == []
+    assert len(known.divide("a", [Finding("OVF001", "x", "error", "Rises 5%.", "eval/b/loss", 3, 9)], known.counts())[0]) == 1
 
 
 def test_reasons_are_kept(tmp_path: Path) -> None:

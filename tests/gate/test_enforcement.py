@@ -219,3 +219,13 @@ class TestConfigs:
         text = config.read_text().replace("save_strategy: epoch", "save_strategy: epoch\nwarmup_steps: 100000")
         config.write_text(text)
         assert self.lint(diag_command, config, "--baseline", "diag-baseline.json", "--fail-on", "info")[0] == 1
+
+    def test_a_second_config_of_a_file_is_new(self, diag_command: Command, project: Path) -> None:
+        script = project / "train.py"
+        call = 'args = TrainingArguments(output_dir="out", eval_strategy="steps", save_strategy="epoch", load_best_model_at_end=True)\n'
+        script.write_text(f"from transformers import TrainingArguments\n{call}")
+        assert self.lint(diag_command, script)[0] == 1
+        assert diag_command("baseline", "write", "--lint", script.name, cwd=project).returncode == 0
+        assert self.lint(diag_command, script, "--baseline", "diag-baseline.json")[0] == 0
+        script.write_text(f"from transformers import TrainingArguments\n{call}{call.replace('args', 'more', 1)}")
+        assert self.lint(diag_command, script, "--baseline", "diag-baseline.json")[0] == 1
