@@ -192,11 +192,12 @@ def choices_of(configuration: Configuration, options: Options) -> Callable[[Path
 
 
 def policy_of_config(configuration: Configuration) -> Callable[[Path], Policy]:
-    """What was decided about each config's findings."""
+    """What was decided about each config's findings; it raises UsageError for a code that is nobody's."""
     from diag.gate.policy import Policy
 
     def find(file: Path) -> Policy:
         resolved = configuration.at(file.absolute().parent)
+        _check_codes(resolved)
         return Policy((), resolved["severity"], accepted_at(resolved, str(file.absolute())))
 
     return find
@@ -226,8 +227,7 @@ def policy_of(configuration: Configuration) -> Callable[[Run], Policy]:
     def find(run: Run) -> Policy:
         resolved = configuration.at(run.root)
         if id(resolved) not in parsed:
-            _known(resolved, "severity", [code for code, _ in resolved["severity"]])
-            _known(resolved, "accept", [entry.code for entry in resolved["accept"]])
+            _check_codes(resolved)
             parsed[id(resolved)] = _located(resolved, lambda: tuple(parse(text) for text in resolved["require"]), "require")
         return Policy(parsed[id(resolved)], resolved["severity"], accepted_at(resolved, run.root))
 
@@ -300,6 +300,16 @@ def _known(resolved: Resolved, name: str, codes: tuple[str, ...] | list[str]) ->
         every = [*known, *(rule.code for rule in lints())]
         _located(resolved, lambda: checked_codes(strange, every, "check or rule"), name)
     return tuple(codes)
+
+
+def _check_codes(resolved: Resolved) -> None:
+    """Refuse severities and acceptances of codes that are nobody's.
+
+    Raises:
+        UsageError: there are some.
+    """
+    _known(resolved, "severity", [code for code, _ in resolved["severity"]])
+    _known(resolved, "accept", [entry.code for entry in resolved["accept"]])
 
 
 def _located(resolved: Resolved, call: Callable[[], T], name: str = "") -> T:

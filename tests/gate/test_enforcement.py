@@ -201,6 +201,11 @@ class TestConfigs:
         assert {finding["severity"] for finding in entry["findings"]} == {"info"}
         assert [silenced["reason"] for silenced in entry["silenced"]] == ["a test of high rates"]
 
+    def test_a_severity_of_a_code_that_is_nobodys(self, diag_command: Command, config: Path) -> None:
+        done = diag_command("lint", config.name, "--severity", "CFX001=info", cwd=config.parent)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert "did you mean 'CFG" in done.stderr
+
     def test_what_the_configuration_says_of_the_training(self, diag_command: Command, config: Path) -> None:
         assert self.lint(diag_command, config)[1]["profile"] == "balanced"
         (config.parent / "diag.toml").write_text('profile = "conservative"\nselect = ["CFG001", "OVF"]\n')
